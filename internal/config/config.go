@@ -1,0 +1,201 @@
+/*
+Package config reads mail.toml: the one configuration of all programs, mail.toml(5). Only this package knows TOML.
+
+A program names the sections it uses; a mistake in another section does not stop it. In the sections it uses an unknown key, a
+value of the wrong kind or out of range is an error "FILE:LINE: …" that names the nearest known key.
+*/
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is mail.toml with defaults filled in. Relative file names are relative to the directory of mail.toml.
+type Config struct {
+	File string // where it was read
+
+	// Top of the file, before any section; read by every program.
+	Hostname      string // our name in greetings, HELO, Received, DSNs; default: the host's
+	Origin        string // domain that completes bare names; default: Hostname
+	DefaultDomain string // domain that completes bare login names; default: Origin
+	Node          string // node letters of ids: "a"
+	Domains       string // /etc/pennypost/domains
+	Spool         string // /var/spool/pennypost
+	State         string // /var/lib/pennypost
+	Run           string // /run/pennypost
+
+	Mail      Mail                 // [mail]
+	TLS       TLS                  // [tls]
+	DNS       DNS                  // [dns]
+	Log       Log                  // [log]
+	Submit    Submit               // [sendmail], used by sendmail, queue-inject, queue-pickup
+	SMTPD     SMTPD                // [smtpd]
+	Queue     Queue                // [queue]
+	Remote    Remote               // [remote]
+	Local     Local                // [local]
+	POP3D     POP3D                // [pop3d]
+	Archive   Archive              // [archive]
+	SRS       SRS                  // [srs]
+	Routes    map[string]Route     // [route."DOMAIN"], also ".SUFFIX" and "*"
+	Senders   map[string]Route     // [sender."DOMAIN"], looked up first
+	Transport map[string]Transport // [transport.NAME]
+	Sites     map[string]Site      // [site."KEY or MX host"]
+}
+
+// Mail is where mailboxes are.
+type Mail struct {
+	Path          string // "/var/mail/pennypost/%d/%n/Maildir"
+	Layout        string // maildir++ fs
+	Quota         int64  // per account, 0 none
+	Separators    string // "+"
+	Link          bool   // hard-link from spool to Maildir where they share a file system: true
+	Programs      bool   // program lines in forward files of virtual users: false
+	DetailFolders []string
+	Stamp         string // file that must exist in the root of the store, or it is not mounted; "" no check
+}
+
+// TLS is our certificates.
+type TLS struct {
+	Certificates []string // PEM chains; the first is the default
+	Keys         []string // one for each
+	CA           string   // extra roots, PEM; "" the system's
+}
+
+type DNS struct {
+	Servers []string // "dns.server": HOST:PORT; default /etc/resolv.conf
+	TrustAD bool
+	Timeout time.Duration // per question, 5s
+}
+
+type Log struct {
+	Times bool
+}
+
+// Submit is what local injection may do.
+type Submit struct {
+	MaxSize int64 // 50MiB
+	Wait    time.Duration
+	Rate    int // messages an hour for one uid, 0 none
+}
+
+// SMTPD is [smtpd].
+type SMTPD struct {
+	MX, Submission, Submissions, LMTP []string // addresses to listen on, HOST:PORT or unix:PATH
+
+	MaxSize         int64          // of a message, on the wire: 50MiB
+	MaxRecipients   int            // 100
+	MaxConnections  int            // 1000
+	PerIPv4         int            // 20 at once
+	PerIPv6         int            // 20 at once per /64
+	MaxErrors       int            // 10
+	MaxCommands     int            // junk commands (NOOP RSET HELP VRFY EHLO) before 421: 100
+	MaxMessages     int            // per connection: 1000
+	MaxReceived     int            // 50
+	CommandTime     time.Duration  // 5m
+	DataTime        time.Duration  // longest silence in DATA: 3m
+	MessageTime     time.Duration  // longest DATA in all: 1h
+	SlowRate        int64          // octets a second DATA must average after a minute: 1024
+	FreeSpace       int64          // refuse MAIL below: 64MiB
+	UnknownLimit    int            // unknown recipients per source and hour before 421: 50
+	RelayNetworks   []netip.Prefix // may relay without login; empty
+	RelayDomains    []string       // we are backup MX for them (S24)
+	BareLFNetworks  []netip.Prefix
+	TrustedNetworks []netip.Prefix // exempt from connection limits
+	FutureRelease   time.Duration  // longest FUTURERELEASE: 60d, 0 off
+	HideClient      bool           // submission: no client address in Received (U12): true
+	CheckSender     bool           // submission: MAIL FROM and From must be the account's (U9): true
+}
+
+// Queue is [queue].
+type Queue struct {
+	Expire           time.Duration // 5d
+	BounceExpire     time.Duration // 2d
+	BulkExpire       time.Duration // 2d
+	DelayDSN         time.Duration // 4h, 0 none
+	Slots            int           // deliveries at once: 200
+	PerSite          int           // most at once to one site: 20
+	LocalSlots       int           // orders in flight to deliver-local: 256
+	MemoryMessages   int           // 2000000
+	ScanEvery        time.Duration // 60s
+	SyncEvery        time.Duration // journal: 20ms
+	BounceUnverified string        // hold or send
+	BounceRate       int           // reports an hour to one address: 20
+	DoubleBounce     string        // address for bounces that bounce, "" none
+	MaxReceived      int           // 50
+	MaxExpansion     int           // addresses one recipient may become: 10000
+	ResultsKeep      time.Duration // 30d
+	Workers          Workers
+}
+
+// Workers are the programs queue-run starts, or the sockets it finds them at.
+type Workers struct {
+	Local  string // "deliver-local": a program beside queue-run or a path; "unix:PATH": running already
+	Remote string
+}
+
+// Remote is [remote].
+type Remote struct {
+	Port           int            // 25
+	Sources        []string       // addresses to send from, at most one per family
+	HELO           string         // default Hostname
+	IPv6           string         // prefer avoid off
+	RefuseNetworks []netip.Prefix // never connected to
+	TLS            string         // may verify none: opportunistic, with a verified certificate, never
+	ConnectTime    time.Duration  // 10s first pass
+	CommandTime    time.Duration  // 5m
+	DataTime       time.Duration  // 10m, after the dot
+	Idle           time.Duration  // kept connection: 5s
+	MaxPerConn     int            // messages: 100
+}
+
+// Local is [local].
+type Local struct {
+	SyncEvery     time.Duration // 10ms
+	ProgramTime   time.Duration // 5m
+	ProgramOutput int64         // 64KiB
+	Environment   []string      // names passed on to programs
+}
+
+type POP3D struct {
+	POP3, POP3S    []string
+	MaxConnections int
+	PerIPv4        int
+	PerIPv6        int
+	IdleTime       time.Duration // 10m, RFC 1939 section 3
+}
+
+type Archive struct {
+	Enabled  bool
+	Required bool
+}
+
+type SRS struct {
+	Domain  string
+	Secrets string // file: one secret a line, newest first
+}
+
+// Route is [route."…"] and [sender."…"].
+type Route struct {
+	Next         []string // "mx" "smtp://HOST:PORT" "lmtp:PATH" "lmtp:HOST:PORT" "command:NAME" "error:5.1.2 text"
+	TLS          string   // as remote.tls
+	User         string
+	PasswordFile string
+}
+
+// Transport is [transport.NAME].
+type Transport struct {
+	Command []string // argv; {sender} {rcpt} {id} are replaced in whole arguments
+	Max     int      // at once
+	Time    time.Duration
+}
+
+// Site is [site."…"].
+type Site struct {
+	MaxConns int
+	Rate     string // "100/m"
+	IPv6     string
+}
+
+// Load reads file ("" is /etc/pennypost/mail.toml) and checks the named sections and the top of the file.
+func Load(file string, sections ...string) (*Config, error) { panic("unwritten") }

@@ -1,0 +1,73 @@
+/*
+Package durable is the only place that renames, links and syncs: the file operations whose
+order decides whether mail survives.
+
+A Disk is a directory held open; names are slash-separated paths below it, and no name leaves
+it or follows a symlink (openat2 with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS). Files are opened
+O_NONBLOCK|O_NOFOLLOW and are regular, or the open fails with ErrNotRegular. Every
+error is a *fs.PathError or *os.LinkError whose path is the name given.
+
+Package faultdisk has the same interface in memory: it can lose what was not synced, and fail or
+kill at any step.
+*/
+package durable
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"time"
+)
+
+// ErrNotRegular is what opening a FIFO, device, directory, socket or symlink gives.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Disk is a directory and what can be done below it.
+type Disk interface {
+	Create(name string, perm fs.FileMode) (File, error) // for writing; fails if it exists
+	Open(name string) (File, error)                     // for reading
+	Append(name string, perm fs.FileMode) (File, error) // for appending; made if missing
+	Rename(from, to string) error                       // replaces
+	RenameNew(from, to string) error                    // fs.ErrExist if to exists (renameat2 NOREPLACE)
+	Link(from, to string) error                         // fs.ErrExist if to exists
+	LinkFile(f File, to string) error                   // a second name for an open file of the same file system, perhaps of another Disk
+	Remove(name string) error                           // file
+	RemoveDir(name string) error                        // empty directory
+	Mkdir(name string, perm fs.FileMode) error          // one level; fs.ErrExist if there
+	SyncDir(name string) error                          // fsync of a directory
+	ReadDir(name string) ([]string, error)              // names without . and .., as the directory has them
+	Stat(name string) (Info, error)                     // does not follow a symlink
+	Free() (bytes, inodes uint64, err error)            // free to us
+	SyncsRename() bool                                  // fsync(file) carries its rename (ext4, XFS, btrfs): no SyncDir needed after it
+	Close() error
+}
+
+// File is an open regular file.
+type File interface {
+	io.Reader
+	io.ReaderAt
+	io.Writer
+	io.WriterAt
+	io.Closer
+	Sync() error
+	Stat() (Info, error)
+	Fd() uintptr // ^uintptr(0) where there is none
+}
+
+// Info is what stat(2) says, as far as a mail program asks.
+type Info struct {
+	Mode    fs.FileMode
+	Size    int64
+	ModTime time.Time
+	Dev     uint64
+	Inode   uint64
+	Links   uint64
+	UID     uint32
+	GID     uint32
+}
+
+// Open holds root open and works below it.
+func Open(root string) (Disk, error) { panic("unwritten") }
+
+// FromFd is an open descriptor (inherited, or received with an order) as a File; regular files only.
+func FromFd(fd uintptr, name string) (File, error) { panic("unwritten") }

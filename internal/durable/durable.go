@@ -7,6 +7,10 @@ it or follows a symlink (openat2 with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS). File
 O_NONBLOCK|O_NOFOLLOW and are regular, or the open fails with ErrNotRegular. Every
 error is a *fs.PathError or *os.LinkError whose path is the name given.
 
+A directory that is held stays open, and a name directly in it costs one system call. What is
+held is the directory and not its name: when somebody moves it away, we go on writing into the
+one we have (S125), until it is removed; then the name is looked up again.
+
 Package faultdisk has the same interface in memory: it can lose what was not synced, and fail or
 kill at any step.
 */
@@ -39,10 +43,11 @@ type Disk interface {
 	Stat(name string) (Info, error)                     // does not follow a symlink
 	Free() (bytes, inodes uint64, err error)            // free to us
 	SyncsRename() bool                                  // fsync(file) carries its rename (ext4, XFS, btrfs): no SyncDir needed after it
+	Hold(dirs ...string) error                          // keeps directories open: names directly in them are then cheap
 	Close() error
 }
 
-// File is an open regular file.
+// File is an open regular file. The first Stat after Open is what Open saw, and costs nothing.
 type File interface {
 	io.Reader
 	io.ReaderAt
@@ -66,8 +71,14 @@ type Info struct {
 	GID     uint32
 }
 
-// Open holds root open and works below it.
-func Open(root string) (Disk, error) { panic("unwritten") }
+// A Piper is a Disk with FIFOs. Neither end ever waits for the other.
+type Piper interface {
+	MakePipe(name string, perm fs.FileMode) error  // fs.ErrExist if there
+	ReadPipe(name string) (io.ReadCloser, error)   // Read waits for writers, Close ends it
+	WritePipe(name string) (io.WriteCloser, error) // fails where nobody reads; Write fails when the pipe is full
+}
 
-// FromFd is an open descriptor (inherited, or received with an order) as a File; regular files only.
-func FromFd(fd uintptr, name string) (File, error) { panic("unwritten") }
+// A Chmoder is a Disk whose modes can be set, also those bits a umask or mkdir(2) takes away.
+type Chmoder interface {
+	Chmod(name string, mode fs.FileMode) error
+}

@@ -196,6 +196,3 @@ type Site struct {
 	Rate     string // "100/m"
 	IPv6     string
 }
-
-// Load reads file ("" is /etc/pennypost/mail.toml) and checks the named sections and the top of the file.
-func Load(file string, sections ...string) (*Config, error) { panic("unwritten") }

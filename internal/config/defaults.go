@@ -1,0 +1,126 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultFile is read where a program is not told otherwise; it alone may be missing.
+	DefaultFile = "/etc/pennypost/mail.toml"
+
+	day = 24 * time.Hour
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// Default is what an empty mail.toml says.
+func Default() *Config {
+	c := &Config{
+		Node:    "a",
+		Domains: "/etc/pennypost/domains",
+		Spool:   "/var/spool/pennypost",
+		State:   "/var/lib/pennypost",
+		Run:     "/run/pennypost",
+
+		Mail: Mail{
+			Path:       "/var/mail/pennypost/%d/%n/Maildir",
+			Layout:     "maildir++",
+			Separators: "+",
+			Link:       true,
+		},
+		DNS:    DNS{Timeout: 5 * time.Second},
+		Submit: Submit{MaxSize: 50 * mib},
+		SMTPD: SMTPD{
+			MaxSize:        50 * mib,
+			MaxRecipients:  100,
+			MaxConnections: 1000,
+			PerIPv4:        20,
+			PerIPv6:        20,
+			MaxErrors:      10,
+			MaxCommands:    100,
+			MaxMessages:    1000,
+			MaxReceived:    50,
+			CommandTime:    5 * time.Minute,
+			DataTime:       3 * time.Minute,
+			MessageTime:    time.Hour,
+			SlowRate:       1024,
+			FreeSpace:      64 * mib,
+			UnknownLimit:   50,
+			FutureRelease:  60 * day,
+			HideClient:     true,
+			CheckSender:    true,
+		},
+		Queue: Queue{
+			Expire:           5 * day,
+			BounceExpire:     2 * day,
+			BulkExpire:       2 * day,
+			DelayDSN:         4 * time.Hour,
+			Slots:            200,
+			PerSite:          20,
+			LocalSlots:       256,
+			MemoryMessages:   2_000_000,
+			ScanEvery:        time.Minute,
+			SyncEvery:        20 * time.Millisecond,
+			BounceUnverified: "hold",
+			BounceRate:       20,
+			MaxReceived:      50,
+			MaxExpansion:     10000,
+			ResultsKeep:      30 * day,
+			Workers:          Workers{Local: "deliver-local", Remote: "deliver-remote"},
+		},
+		Remote: Remote{
+			Port:           25,
+			IPv6:           "prefer",
+			RefuseNetworks: networks("0.0.0.0/8 10.0.0.0/8 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 ::/127 fc00::/7 fe80::/10"),
+			TLS:            "may",
+			ConnectTime:    10 * time.Second,
+			CommandTime:    5 * time.Minute,
+			DataTime:       10 * time.Minute,
+			Idle:           5 * time.Second,
+			MaxPerConn:     100,
+		},
+		Local: Local{
+			SyncEvery:     10 * time.Millisecond,
+			ProgramTime:   5 * time.Minute,
+			ProgramOutput: 64 * kib,
+			Environment:   []string{"PATH", "LANG", "TZ"},
+		},
+		POP3D: POP3D{
+			MaxConnections: 1000,
+			PerIPv4:        20,
+			PerIPv6:        20,
+			IdleTime:       10 * time.Minute,
+		},
+	}
+	return c
+}
+
+// complete fills in the names that follow from others.
+func (c *Config) complete() {
+	if c.Hostname == "" {
+		c.Hostname = "localhost"
+		if name, err := os.Hostname(); err == nil && name != "" {
+			c.Hostname = strings.ToLower(strings.TrimSuffix(name, "."))
+		}
+	}
+	if c.Origin == "" {
+		c.Origin = c.Hostname
+	}
+	if c.DefaultDomain == "" {
+		c.DefaultDomain = c.Origin
+	}
+	if c.Remote.HELO == "" {
+		c.Remote.HELO = c.Hostname
+	}
+}
+
+func networks(list string) (nets []netip.Prefix) {
+	for _, word := range strings.Fields(list) {
+		nets = append(nets, netip.MustParsePrefix(word))
+	}
+	return nets
+}

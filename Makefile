@@ -1,0 +1,78 @@
+# make build    the programs, into bin/
+# make demo     builds them and runs two mail hosts on this machine until Ctrl-C
+# make check    the quick loop: gofmt, vet, tests, man lint
+# make test     everything: also the programs against each other, stock clients and other mail servers
+# make help     this list and the rest of it
+
+GO      ?= go
+PREFIX  ?= /usr/local
+MANDIR  ?= $(PREFIX)/share/man
+DESTDIR ?=
+export CGO_ENABLED = 0
+export GOFLAGS = -trimpath -tags=urfave_cli_no_docs
+
+PACKAGES = ./...
+PROGRAMS = $(notdir $(wildcard cmd/*))
+DEMO_ARGS ?=
+
+.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak-free install uninstall clean help
+
+all: build
+
+build: ## the programs, into bin/
+	$(GO) build -o bin/ ./cmd/...
+
+demo: build ## two hosts with mail going round, until Ctrl-C; DEMO_ARGS="--base 20000" moves the ports
+	bin/maildemo up $(DEMO_ARGS)
+
+check: fmt vet lint ## the quick loop, under a minute
+	$(GO) test -short $(PACKAGES)
+
+fmt:
+	@out=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$out" ]; then echo "not formatted (gofmt -w):"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet $(PACKAGES)
+
+lint: ## the manual pages
+	@if ! command -v mandoc >/dev/null; then echo "man lint skipped: no mandoc on this machine"; \
+	else mandoc -Tlint -Wwarning man/*.[1578] && echo "man pages: clean"; fi
+
+packages: ## what the tests drive: clients installed, other mail servers unpacked beside the system
+	@sh test/packages.sh
+
+test: packages build fmt vet lint ## all tests; says what it skipped and why
+	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -timeout 10m $(PACKAGES)
+	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 10m -v ./test/... | sed -n '/^ *--- /p;/^ok/p;/^FAIL/p;/^panic/p;/_test.go:/p'
+	bin/maildemo check
+
+e2e: build ## only the programs against each other, clients and peers
+	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 10m -v ./test/...
+
+bench: ## Go benchmarks of the packages
+	$(GO) test -short -run '^$$' -bench . -benchmem $(PACKAGES)
+
+bench-peers: build packages ## Pennypost and Postfix in turns on one disk; BENCH_ARGS="--reps 5 --loop"; see BENCHMARKS.md
+	$(GO) run ./test/bench peers --bin bin $(BENCH_ARGS)
+
+soak-free: build ## shows that a day of restarts and kill -9 leaves nothing behind: SOAK_ARGS="--minutes 30"
+	$(GO) run ./test/bench soak --bin bin $(SOAK_ARGS)
+
+install: build ## PREFIX=/usr/local DESTDIR=
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/pennypost
+	for p in $(filter-out maildemo,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/sbin/$$p || exit 1; done
+	for s in 1 5 7 8; do for m in man/*.$$s; do [ -e $$m ] || continue; install -D -m 644 $$m $(DESTDIR)$(MANDIR)/man$$s/$${m#man/} || exit 1; done; done
+	rm -f $(DESTDIR)$(MANDIR)/man1/maildemo.1
+	install -m 644 etc/mail.toml $(DESTDIR)$(PREFIX)/share/pennypost/mail.toml
+
+uninstall:
+	for p in $(PROGRAMS); do rm -f $(DESTDIR)$(PREFIX)/sbin/$$p; done
+	for m in man/*.[1578]; do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$${m#man/}; done
+	rm -rf $(DESTDIR)$(PREFIX)/share/pennypost
+
+clean:
+	rm -rf bin demo
+
+help:
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14

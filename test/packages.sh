@@ -1,0 +1,62 @@
+#!/bin/sh
+# packages.sh gets what the tests drive. As root, and where apt works, the clients are installed and the other mail servers are
+# unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
+set -u
+clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mandoc:mandoc git:git"
+servers="postfix exim4-daemon-light opensmtpd"
+if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
+else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
+
+missing=
+for c in $clients; do
+	command -v "${c%%:*}" >/dev/null 2>&1 || missing="$missing ${c##*:}"
+done
+unpack=
+for s in $servers; do
+	[ -e "$cache/$s/.complete" ] || unpack="$unpack $s"
+done
+[ -z "$missing$unpack" ] && { echo "packages: everything is there"; exit 0; }
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "packages: not root, or no apt: tests are skipped that need${missing:+ the clients$missing}${unpack:+ the servers$unpack}"
+	exit 0
+fi
+apt="apt-get -q -o Dpkg::Use-Pty=0 -o Acquire::Retries=2"
+if ! $apt update >/dev/null 2>&1; then
+	echo "packages: apt-get update failed: tests are skipped that need${missing:+ the clients$missing}${unpack:+ the servers$unpack}"
+	exit 0
+fi
+for p in $missing; do # one by one: a package that is not to be had must not take the others with it
+	echo "packages: installing $p"
+	DEBIAN_FRONTEND=noninteractive $apt install -y --no-install-recommends "$p" >/dev/null 2>&1 ||
+		echo "packages: $p is not to be had: its tests are skipped"
+done
+# swaks does TLS only with this one
+dpkg -s libio-socket-ssl-perl >/dev/null 2>&1 ||
+	DEBIAN_FRONTEND=noninteractive $apt install -y --no-install-recommends libio-socket-ssl-perl libnet-dns-perl >/dev/null 2>&1
+
+# A server's directory is a root for chroot(2): the package, the libraries it needs, and a shell for those who cannot do without.
+closure() {
+	{ echo "$1"; [ "$1" = exim4-daemon-light ] && echo exim4-base
+	  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" 2>/dev/null |
+		grep -E '^(lib|zlib1g$|dash$)' | grep -vE '^lib.*(perl|python|debconf|pam-|systemd)'
+	} | sort -u
+}
+for s in $unpack; do
+	echo "packages: unpacking $s"
+	root=$cache/$s
+	rm -rf "$root"; mkdir -p "$root/.deb" || continue
+	# merged /usr, as the machine has it
+	for d in bin sbin lib lib64; do mkdir -p "$root/usr/$d"; ln -s "usr/$d" "$root/$d"; done
+	if (cd "$root/.deb" && chmod 755 . && $apt -o APT::Sandbox::User=root download $(closure "$s") >/dev/null 2>../.log); then
+		for deb in "$root"/.deb/*.deb; do
+			dpkg-deb --fsys-tarfile "$deb" | tar -C "$root" -x --keep-directory-symlink --exclude=./usr/share/doc --exclude=./usr/share/man --exclude=./usr/share/locale || { echo "packages: $deb does not unpack"; break; }
+		done
+		rm -rf "$root/.deb"
+		: >"$root/.complete"
+	else
+		echo "packages: $s is not to be had ($(tail -n 1 "$root/.log" 2>/dev/null)): its tests are skipped"
+		rm -rf "$root"
+	fi
+done
+exit 0

@@ -1,12 +1,17 @@
 /*
 Package line reads what comes from a peer line by line, without copying and within bounds, and knows the end of a message:
 only CRLF.CRLF is. Shared by every server that speaks in lines.
+
+Three readings share one buffer: a command line (Line), a message that ends with CRLF.CRLF (Data) and a counted
+chunk (Chunk). What was wrong with content is a Verdict and not an error: the reader always gets to the true end of
+the content, so that what follows is never taken for something else (threats.md, S001–S007).
 */
 package line
 
 import (
 	"errors"
 	"io"
+	"sync"
 )
 
 var (
@@ -15,35 +20,80 @@ var (
 	ErrNUL     = errors.New("NUL octet")
 )
 
+// patience is how much of an endless line is read before the connection is given up (S020).
+const patience = 64 << 10
+
+// usual is the buffer size that is kept for reuse.
+const usual = 16 << 10
+
+var buffers = sync.Pool{New: func() any { return new([usual]byte) }}
+
 // Reader reads lines from a connection through one buffer.
 type Reader struct {
-	// …
+	src   io.Reader
+	size  int
+	buf   []byte       // nil until the first octet is there
+	whole *[usual]byte // buf, when it came from the pool
+	at    int          // buf[at:end] is unread
+	end   int
+	held  bool      // a chunk ended in CR and what follows decides whether it was a bare one
+	col   int       // octets of the line that chunks have begun
+	first [256]byte // what a silent connection costs
 }
 
 // NewReader reads from r; the buffer has size octets and is got when the first octet comes.
-func NewReader(r io.Reader, size int) *Reader { panic("unwritten") }
+func NewReader(r io.Reader, size int) *Reader { return &Reader{src: r, size: max(size, 1024)} }
 
-// Line is the next line without CRLF, valid until the next call. ErrTooLong: the line was skipped to its end (or, after 64 KiB
-// more, the connection is beyond hope: io.ErrUnexpectedEOF). ErrBare and ErrNUL likewise describe a line that was consumed.
-func (r *Reader) Line(max int) ([]byte, error) { panic("unwritten") }
+// Release gives the buffer back; the next octet gets a new one. What was unread is forgotten.
+func (r *Reader) Release() {
+	if r.whole != nil {
+		buffers.Put(r.whole)
+	}
+	r.buf, r.whole, r.at, r.end = nil, nil, 0, 0
+}
 
 // Buffered is how many octets are there already: answers need not be flushed while there are some.
-func (r *Reader) Buffered() int { panic("unwritten") }
+func (r *Reader) Buffered() int { return r.end - r.at }
 
-// Data copies a message that ends with CRLF.CRLF to w with LF line ends and dots unstuffed. It always reads to the true end; what was wrong
-// (bare CR or LF, NUL, a line over 998 octets where max says so, more than limit octets) is found in the verdict.
-func (r *Reader) Data(w io.Writer, limit int64) (Verdict, error) { panic("unwritten") }
+// fill reads once, behind what is unread. The buffer must not be full of it.
+func (r *Reader) fill() error {
+	if r.buf == nil {
+		return r.fillFirst()
+	}
+	if r.at == r.end {
+		r.at, r.end = 0, 0
+	} else if r.at > 0 && r.end > len(r.buf)/2 {
+		r.end = copy(r.buf, r.buf[r.at:r.end])
+		r.at = 0
+	}
+	return r.read(r.buf[r.end:])
+}
 
-// Chunk copies the n octets of a BDAT chunk to w, CRLF made LF across chunk borders when text is set.
-func (r *Reader) Chunk(w io.Writer, n int64, text bool) (Verdict, error) { panic("unwritten") }
+// fillFirst waits in a few octets, so that a silent connection holds no buffer.
+func (r *Reader) fillFirst() error {
+	if err := r.read(r.first[:]); err != nil {
+		return err
+	}
+	if r.size == usual {
+		r.whole = buffers.Get().(*[usual]byte)
+		r.buf = r.whole[:]
+	} else {
+		r.buf = make([]byte, r.size)
+	}
+	copy(r.buf, r.first[:r.end])
+	return nil
+}
 
-// Verdict is what was found in content.
-type Verdict struct {
-	Size     int64 // octets as the wire had them, without the terminator and stuffing
-	Bare     bool  // bare CR or LF
-	NUL      bool
-	Long     bool // a line over 998 octets
-	EightBit bool
-	TooBig   bool
-	Write    error // first error of w; the rest was read and thrown away
+func (r *Reader) read(p []byte) error {
+	for range 100 {
+		n, err := r.src.Read(p)
+		r.end += n
+		if n > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
 }

@@ -23,21 +23,54 @@ import (
 // most is how much of one value a line keeps, in octets.
 const most = 1024
 
-// Log writes lines of one program. The zero Log writes to stderr without a program's name.
+// together is how many octets of lines one write may carry: what a pipe takes without
+// mixing it with the lines of another program (PIPE_BUF).
+const together = 4096
+
+// Log writes lines of one program. The zero Log writes to stderr without a program's name, and
+// a nil Log nowhere.
 type Log struct {
 	Program string    // "smtpd"
 	Out     io.Writer // nil is stderr
 	Times   bool      // --log-time: RFC 3339 with microseconds in front
+	Gather  bool      // lines wait for Flush, or for more of them than one write may carry
 	mu      sync.Mutex
-	buf     []byte
+	buf     []byte // lines, the last one perhaps not ended
+	whole   int    // octets of buf that are ended lines
 }
 
-// line is a line being put together; l.mu is held until end.
+// line is a line being put together; l.mu is held until end. It is zero for a nil Log.
 type line struct{ l *Log }
 
-func (l *Log) event(name, id string) line {
+// Flush writes what was gathered. A program that works in rounds calls it at the end of each.
+func (l *Log) Flush() {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
-	l.buf = l.buf[:0]
+	l.write(l.whole)
+	l.mu.Unlock()
+}
+
+// write writes the first n octets of what was gathered; l.mu is held.
+func (l *Log) write(n int) {
+	if n == 0 {
+		return
+	}
+	out := l.Out
+	if out == nil {
+		out = os.Stderr
+	}
+	out.Write(l.buf[:n]) // a log that cannot be written stops no mail
+	l.buf = l.buf[:copy(l.buf, l.buf[n:])]
+	l.whole = max(0, l.whole-n)
+}
+
+func (l *Log) event(name, id string) line {
+	if l == nil {
+		return line{}
+	}
+	l.mu.Lock()
 	if l.Times {
 		l.buf = time.Now().UTC().AppendFormat(l.buf, "2006-01-02T15:04:05.000000Z ")
 	}
@@ -57,7 +90,7 @@ func (n line) key(key string) {
 
 // str adds key=value, escaped; nothing for the empty string.
 func (n line) str(key, value string) line {
-	if value != "" {
+	if value != "" && n.l != nil {
 		n.key(key)
 		n.l.buf = escape.Quote(n.l.buf, value, most)
 	}
@@ -66,6 +99,9 @@ func (n line) str(key, value string) line {
 
 // path adds key=<local@domain>.
 func (n line) path(key string, p address.Path) line {
+	if n.l == nil {
+		return n
+	}
 	n.key(key)
 	n.l.buf = append(n.l.buf, '<')
 	n.l.buf = escape.Append(n.l.buf, p.String())
@@ -77,16 +113,53 @@ func (n line) path(key string, p address.Path) line {
 }
 
 func (n line) num(key string, v int64) line {
+	if n.l == nil {
+		return n
+	}
 	n.key(key)
 	n.l.buf = strconv.AppendInt(n.l.buf, v, 10)
 	return n
 }
 
+// count is num, but nothing for zero.
+func (n line) count(key string, v int64) line {
+	if v == 0 {
+		return n
+	}
+	return n.num(key, v)
+}
+
 // span adds a duration in the form of mail.toml, rounded to what a person needs: 15m, 1.25s.
 func (n line) span(key string, d time.Duration) line {
+	if n.l == nil {
+		return n
+	}
 	n.key(key)
-	n.l.buf = append(n.l.buf, d.Round(time.Millisecond).String()...)
+	n.l.buf = appendSpan(n.l.buf, d)
 	return n
+}
+
+// appendSpan writes days, hours, minutes and seconds, those that are there; below ten
+// seconds the seconds have milliseconds.
+func appendSpan(b []byte, d time.Duration) []byte {
+	if d < 0 {
+		b, d = append(b, '-'), -d
+	}
+	if d < 10*time.Second {
+		b = strconv.AppendFloat(b, d.Round(time.Millisecond).Seconds(), 'f', -1, 64)
+		return append(b, 's')
+	}
+	s := int64(d.Round(time.Second) / time.Second)
+	for _, u := range [...]struct {
+		letter byte
+		size   int64
+	}{{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}} {
+		if s >= u.size {
+			b = append(strconv.AppendInt(b, s/u.size, 10), u.letter)
+			s %= u.size
+		}
+	}
+	return b
 }
 
 func (n line) err(err error) {
@@ -97,13 +170,19 @@ func (n line) err(err error) {
 }
 
 func (n line) end() {
-	n.l.buf = append(n.l.buf, '\n')
-	out := n.l.Out
-	if out == nil {
-		out = os.Stderr
+	l := n.l
+	if l == nil {
+		return
 	}
-	out.Write(n.l.buf) // a log that cannot be written stops no mail
-	n.l.mu.Unlock()
+	l.buf = append(l.buf, '\n')
+	if len(l.buf) > together {
+		l.write(l.whole) // what came before goes first, alone
+	}
+	l.whole = len(l.buf)
+	if !l.Gather || l.whole > together {
+		l.write(l.whole)
+	}
+	l.mu.Unlock()
 }
 
 // Start is the first line of a server: what it serves and where.

@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -109,15 +112,18 @@ func hash(password string) string {
 	return fmt.Sprintf("$argon2id$v=19$m=64,t=1,p=1$%s$%s", b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
-// Alias adds a line to the domain's aliases.
-func (h *Host) Alias(name string, targets ...string) error {
-	f, err := os.OpenFile(filepath.Join(h.etc("domains"), h.Name, "aliases"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
+// AddAlias adds a line to the domain's aliases, once.
+func (h *Host) AddAlias(name string, targets ...string) error {
+	file := filepath.Join(h.etc("domains"), h.Name, "aliases")
+	line := name + ": " + strings.Join(targets, ", ") + "\n"
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer f.Close()
-	_, err = fmt.Fprintf(f, "%s: %s\n", name, strings.Join(targets, ", "))
-	return err
+	if strings.Contains("\n"+string(text), "\n"+line) {
+		return nil
+	}
+	return os.WriteFile(file, append(text, line...), 0o644)
 }
 
 func (h *Host) etc(name string) string { return filepath.Join(h.Dir, "etc", name) }
@@ -147,7 +153,8 @@ func (h *Host) Addr(service string) string {
 func (h *Host) writeConfig() error {
 	sections := map[string]map[string]string{}
 	set := func(key, value string) {
-		section, name, _ := strings.Cut(key, ".")
+		dot := strings.LastIndexByte(key, '.') // queue.workers.local is local in [queue.workers]
+		section, name := key[:dot], key[dot+1:]
 		if sections[section] == nil {
 			sections[section] = map[string]string{}
 		}
@@ -160,6 +167,7 @@ func (h *Host) writeConfig() error {
 	set("dns.server", "["+quote(h.lab.DNS.Addr())+"]")
 	set("remote.port", strconv.Itoa(h.lab.Base+25))
 	set("remote.sources", "["+quote(h.IP)+"]")
+	set("smtpd.trusted_networks", `["127.0.0.0/8"]`) // tests open many connections
 	set("remote.refuse_networks", "[]")
 	for _, s := range Services {
 		set(s.Key, "["+quote(h.Addr(s.Name))+"]")
@@ -186,6 +194,9 @@ func (h *Host) writeConfig() error {
 
 // up writes the configuration and starts the programs.
 func (h *Host) up() error {
+	if h.Programs != nil {
+		return nil
+	}
 	if err := h.writeConfig(); err != nil {
 		return err
 	}
@@ -194,7 +205,6 @@ func (h *Host) up() error {
 		return err
 	}
 	h.lab.log = append(h.lab.log, log)
-	h.Programs = nil
 	for _, name := range Daemons {
 		file := filepath.Join(h.lab.Bin, name)
 		if _, err := os.Stat(file); err != nil {
@@ -210,6 +220,16 @@ func (h *Host) up() error {
 		go p.supervise()
 	}
 	return nil
+}
+
+// Stop ends the host's programs and nothing else; Lab.Up starts them again.
+func (h *Host) Stop() {
+	var wait sync.WaitGroup
+	for _, p := range h.Programs {
+		wait.Go(p.Stop)
+	}
+	wait.Wait()
+	h.Programs = nil
 }
 
 // Program is one of the host's programs.

@@ -85,7 +85,7 @@ func (l *Lab) Up() error {
 			return err
 		}
 	}
-	return nil
+	return os.WriteFile(l.file("lab"), []byte(state+"ready yes\n"), 0o644)
 }
 
 // Down stops everything, last started first, and is harmless when little or nothing runs.
@@ -144,6 +144,12 @@ func RunningAt(dir string) int {
 	}
 	return pid
 }
+
+// ReadyAt reports whether the lab in dir is up and all its ports have answered.
+func ReadyAt(dir string) bool { return RunningAt(dir) != 0 && stateAt(dir)["ready"] == "yes" }
+
+// DNSAt is the name server of the lab in dir.
+func DNSAt(dir string) string { return stateAt(dir)["dns"] }
 
 // BaseAt is the base port of the lab in dir.
 func BaseAt(dir string) (int, error) {

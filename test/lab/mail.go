@@ -33,6 +33,11 @@ func Send(addr, from, to, text string) error {
 
 // Submit hands a message to the submission service as the user, under STARTTLS.
 func (h *Host) Submit(user, to, text string) error {
+	return h.SubmitAs(user, Password, to, text)
+}
+
+// SubmitAs is Submit with any password.
+func (h *Host) SubmitAs(user, password, to, text string) error {
 	c, err := dial(h.Addr("SUBMISSION"))
 	if err != nil {
 		return err
@@ -42,11 +47,20 @@ func (h *Host) Submit(user, to, text string) error {
 		return err
 	}
 	from := user + "@" + h.Name
-	if err := c.Auth(smtp.PlainAuth("", from, Password, "mx."+h.Name)); err != nil {
+	if err := c.Auth(plainAuth{from, password}); err != nil {
 		return err
 	}
 	return transact(c, from, to, text)
 }
+
+// plainAuth is AUTH PLAIN; the one of net/smtp wants the server's name to be the address we dialled.
+type plainAuth struct{ user, password string }
+
+func (a plainAuth) Start(*smtp.ServerInfo) (string, []byte, error) {
+	return "PLAIN", []byte("\x00" + a.user + "\x00" + a.password), nil
+}
+
+func (a plainAuth) Next([]byte, bool) ([]byte, error) { return nil, nil }
 
 func dial(addr string) (*smtp.Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
@@ -160,6 +174,11 @@ func (h *Host) Run(stdin, program string, args ...string) (stdout string, err er
 		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
 	}
 	return out.String(), nil
+}
+
+// Sendmail runs sendmail(8) as a script on the host would; the configuration is found by the environment.
+func (h *Host) Sendmail(stdin string, args ...string) (stdout string, err error) {
+	return h.Run(stdin, "sendmail", args...)
 }
 
 // POP is a POP3 session under TLS, logged in.

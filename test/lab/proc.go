@@ -22,6 +22,8 @@ type Program struct {
 
 	mu       sync.Mutex
 	cmd      *exec.Cmd
+	ended    chan struct{} // closed when cmd has ended
+	paused   chan struct{} // not nil: wait for it before the next start
 	stopping bool
 	starts   int
 	done     chan struct{} // closed when nobody watches over it any more
@@ -69,10 +71,14 @@ func (p *Program) supervise() {
 		begun := time.Now()
 		err := p.once()
 		p.mu.Lock()
-		stopping := p.stopping
+		stopping, paused := p.stopping, p.paused
 		p.mu.Unlock()
 		if stopping {
 			return
+		}
+		if paused != nil {
+			<-paused
+			continue
 		}
 		fmt.Fprintf(p.log, "lab: %s of %s ended (%v), starting it again\n", p.Name, p.Host, err)
 		if time.Since(begun) > 2*time.Second {
@@ -97,7 +103,7 @@ func (p *Program) once() error {
 	}
 	err := starter.start(cmd)
 	if err == nil {
-		p.cmd = cmd
+		p.cmd, p.ended = cmd, make(chan struct{})
 		p.starts++
 	}
 	p.mu.Unlock()
@@ -110,8 +116,29 @@ func (p *Program) once() error {
 	err = cmd.Wait()
 	p.mu.Lock()
 	p.cmd = nil
+	close(p.ended)
 	p.mu.Unlock()
 	return err
+}
+
+// Pause stops the process and does not let it be started again until Resume.
+func (p *Program) Pause() {
+	p.mu.Lock()
+	p.paused = make(chan struct{})
+	cmd, ended := p.cmd, p.ended
+	p.mu.Unlock()
+	if cmd != nil {
+		cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+	}
+}
+
+// Resume ends a Pause.
+func (p *Program) Resume() {
+	p.mu.Lock()
+	close(p.paused)
+	p.paused = nil
+	p.mu.Unlock()
 }
 
 // Stop asks the program to finish what it has in hand; after five seconds it is not asked any more.

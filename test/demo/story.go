@@ -1,0 +1,167 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pennypost/test/lab"
+)
+
+// story is the mail that goes round when the demo starts.
+type story struct {
+	lab         *lab.Lab
+	out         io.Writer
+	here, there *lab.Host
+}
+
+func (s *story) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+
+// tell sends the messages, says where each of them is, and what can be typed to go on.
+func (s *story) tell() {
+	s.say("%s is 127.0.0.1 and %s is 127.0.0.2, each with alice and bob, password %q.", here, there, lab.Password)
+	s.say("Everything lies in %s. A program that dies is started again: kill -9 one.\n", rel(s.lab.Dir))
+	for _, chapter := range []struct {
+		title string
+		run   func(mark string) (where []string, err error)
+	}{
+		{"alice writes to bob, same host", s.local},
+		{"alice writes to bob of " + there + ", host to host with STARTTLS", s.across},
+		{"cron runs sendmail -t", s.cron},
+		{"alice writes to carol@" + dead + ", a host that is down", s.dead},
+		{"alice writes to nobody@" + there + ", who does not exist", s.bounce},
+	} {
+		mark := fmt.Sprintf("demo-%d", time.Now().UnixNano())
+		begun := time.Now()
+		where, err := chapter.run(mark)
+		if err != nil {
+			s.say("- %s\n    failed: %v\n    see %s", chapter.title, err, rel(filepath.Join(s.here.Dir, "log")))
+			continue
+		}
+		s.say("- %s (%d ms)", chapter.title, time.Since(begun).Milliseconds())
+		for _, line := range where {
+			s.say("    %s", line)
+		}
+	}
+	s.paste()
+}
+
+func (s *story) local(mark string) ([]string, error) {
+	err := s.here.Submit("alice", "bob@"+here, lab.Letter("alice@"+here, "bob@"+here, "lunch?", mark))
+	if err != nil {
+		return nil, err
+	}
+	files, _, err := lab.Find(10*time.Second, s.here.Maildir("bob"), mark, 1)
+	return paths("delivered: ", files), err
+}
+
+func (s *story) across(mark string) ([]string, error) {
+	err := s.here.Submit("alice", "bob@"+there, lab.Letter("alice@"+here, "bob@"+there, "greetings from next door", mark))
+	if err != nil {
+		return nil, err
+	}
+	files, texts, err := lab.Find(15*time.Second, s.there.Maildir("bob"), mark, 1)
+	if err != nil {
+		return nil, err
+	}
+	how := "without TLS"
+	if strings.Contains(texts[0], "with ESMTPS") {
+		how = "over TLS"
+	}
+	return append(paths("delivered: ", files), "its Received line says it came "+how), nil
+}
+
+func (s *story) cron(mark string) ([]string, error) {
+	text := "From: root@" + here + "\nTo: alice@" + here + "\nSubject: Cron <root> backup\n\n" + mark + "\n"
+	if _, err := s.here.Sendmail(text, "-t", "-oi", "-f", "root@"+here); err != nil {
+		return nil, err
+	}
+	files, _, err := lab.Find(15*time.Second, s.here.Maildir("alice"), mark, 1)
+	return paths("delivered: ", files), err
+}
+
+func (s *story) dead(mark string) ([]string, error) {
+	err := s.here.Submit("alice", "carol@"+dead, lab.Letter("alice@"+here, "carol@"+dead, "are you there?", mark))
+	if err != nil {
+		return nil, err
+	}
+	file, err := s.queued(mark)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"waits in: " + rel(file), "mailq says why: " + s.command("mailq")}, nil
+}
+
+// queued waits for a message with the text in the queue, tried once.
+func (s *story) queued(mark string) (file string, err error) {
+	err = lab.Until(10*time.Second, func() error {
+		for _, name := range lab.Queued(s.here.Spool()) {
+			text, err := os.ReadFile(filepath.Join(s.here.Spool(), name))
+			if err == nil && strings.HasPrefix(name, "q/") && strings.Contains(string(text), mark) {
+				file = filepath.Join(s.here.Spool(), name)
+				return nil
+			}
+		}
+		return fmt.Errorf("it is not in the queue")
+	})
+	return file, err
+}
+
+func (s *story) bounce(mark string) ([]string, error) {
+	err := s.here.Submit("alice", "nobody@"+there, lab.Letter("alice@"+here, "nobody@"+there, "hello "+mark, mark))
+	if err != nil {
+		return nil, err
+	}
+	files, _, err := lab.Find(15*time.Second, s.here.Maildir("alice"), mark, 1)
+	return paths("the report is in: ", files), err
+}
+
+// paste prints what can be typed while the demo is up.
+func (s *story) paste() {
+	port := func(service string) string {
+		_, port, _ := net.SplitHostPort(s.here.Addr(service))
+		return port
+	}
+	ca := rel(s.lab.CA.File())
+	s.say("\nTo type in another terminal:\n")
+	for _, line := range []string{
+		"printf 'Subject: hi\\n\\nhi\\n' | curl -s --cacert " + ca + " --url smtps://localhost:" + port("SUBMISSIONS") + " -u alice@" + here + ":demo --mail-from alice@" + here + " --mail-rcpt bob@" + there + " -T -",
+		"swaks --server 127.0.0.1:" + port("SUBMISSION") + " --tls --au alice@" + here + " --ap demo --from alice@" + here + " --to bob@" + here,
+		"curl -s --cacert " + ca + " -u bob@" + here + ":demo pop3s://localhost:" + port("POP3S") + "/1",
+		"mutt -f " + rel(s.here.Maildir("bob")),
+		s.command("mailq"),
+		"tail -f " + rel(filepath.Join(s.here.Dir, "log")),
+		"kill -9 $(" + rel(filepath.Join(s.lab.Bin, "maildemo")) + " env --dir " + rel(s.lab.Dir) + " | sed -n 's/^PID_QUEUE_RUN=//p')",
+	} {
+		s.say("  %s", line)
+	}
+	s.say("\nCtrl-C ends it; the mail stays in %s.", rel(s.lab.Dir))
+}
+
+func (s *story) command(program string) string {
+	return rel(filepath.Join(s.lab.Bin, program)) + " -c " + rel(s.here.Config())
+}
+
+func paths(before string, files []string) []string {
+	var lines []string
+	for _, file := range files {
+		lines = append(lines, before+rel(file))
+	}
+	return lines
+}
+
+// rel is the file name as seen from here, where that is shorter.
+func rel(file string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return file
+	}
+	if r, err := filepath.Rel(wd, file); err == nil && len(r) < len(file) && !strings.HasPrefix(r, "../..") {
+		return r
+	}
+	return file
+}

@@ -1,0 +1,233 @@
+// Package test holds what concerns the tree as a whole; the programs are tested against each other in its directories.
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rules say who may not import whom. A name ending in /... means the packages below it too.
+var rules = []struct {
+	who    []string
+	whom   []string
+	butFor []string // of who
+	why    string
+}{
+	{[]string{"smtpd/..."}, stations("smtpd"), nil, stationsMeetOnDisk},
+	{[]string{"pop3d/..."}, stations("pop3d"), nil, stationsMeetOnDisk},
+	{[]string{"deliver/local/..."}, stations("deliver/local"), nil, stationsMeetOnDisk},
+	{[]string{"deliver/remote/..."}, stations("deliver/remote"), nil, stationsMeetOnDisk},
+	{[]string{"queue/run/..."}, []string{"smtpd/...", "pop3d/...", "deliver/..."}, nil,
+		"queue-run knows the delivery programs by exec and descriptor only"},
+	{[]string{"maildir/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "queue/...", "login/..."}, nil, "a store does not know its users"},
+	{[]string{"queue"}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "login/...", "queue/..."}, nil,
+		"the spool knows nobody who uses it"},
+	{[]string{"queue/dsn/...", "queue/control/...", "queue/route/...", "queue/site/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/run/..."}, nil,
+		"parts of the queue do not know the loop that uses them"},
+	{[]string{"internal/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/...", "cmd/...", "test/..."}, []string{"internal/order"},
+		"nouns do not know who uses them"},
+	{[]string{"internal/order"}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/run/...", "login/..."}, nil,
+		"an order speaks of a message and its recipients, and of nobody who carries it out"},
+	{[]string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/...", "internal/..."},
+		[]string{"cmd/...", "test/..."}, nil, "programs are not libraries"},
+}
+
+const stationsMeetOnDisk = "stations never import each other: they meet on disk"
+
+func stations(but string) []string {
+	var others []string
+	for _, s := range []string{"smtpd", "pop3d", "deliver/local", "deliver/remote", "queue/run"} {
+		if s != but {
+			others = append(others, s+"/...")
+		}
+	}
+	return others
+}
+
+// owners say which module only these packages of ours may import in code that is not a test.
+var owners = []struct {
+	module string
+	who    []string
+}{
+	{"github.com/urfave/cli", []string{"cmd/..."}},
+	{"github.com/BurntSushi/toml", []string{"internal/config"}},
+	{"golang.org/x/net/dns/dnsmessage", []string{"internal/dns/..."}},
+	{"golang.org/x/crypto/argon2", []string{"login/...", "mailuser/...", "test/..."}},
+	{"github.com/xdg-go/scram", []string{"login/...", "mailuser/..."}},
+	{"github.com/coreos/go-systemd", []string{"internal/listen", "cmd/..."}},
+	{"github.com/fsnotify/fsnotify", []string{"internal/domains", "internal/certs", "queue/...", "test/..."}},
+	// for tests only
+	{"github.com/emersion/go-smtp", nil},
+	{"github.com/google/go-cmp", nil},
+	{"pgregory.net/rapid", nil},
+	{"github.com/rogpeppe/go-internal", nil},
+	{"testing", nil},
+}
+
+// links say what a program must not contain, however it would come in: it has no use for it.
+var links = []struct {
+	program string
+	without []string
+}{
+	{"smtpd", []string{"pennypost/maildir", "pennypost/queue/run", "github.com/emersion/go-maildir"}},
+	{"pop3d", []string{"pennypost/queue/run", "pennypost/queue/dsn", "pennypost/internal/dns"}},
+	{"queue-run", []string{"pennypost/maildir", "crypto/tls", "pennypost/login", "golang.org/x/crypto/argon2"}},
+	{"queue-pickup", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "net/http"}},
+	{"sendmail", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "github.com/urfave/cli/v2"}},
+	{"deliver-local", []string{"crypto/tls", "pennypost/login", "golang.org/x/crypto/argon2", "pennypost/internal/dns"}},
+	{"deliver-remote", []string{"pennypost/maildir", "pennypost/login", "pennypost/internal/domains", "golang.org/x/crypto/argon2"}},
+	{"mailq", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "pennypost/queue/run"}},
+	{"*", []string{"net/http", "encoding/gob", "html/template", "net/rpc"}},
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	Dir        string
+	Name       string
+	GoFiles    []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps,Dir,Name,GoFiles", "pennypost/...")
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// in reports whether a package of ours, less "pennypost/", is one of the patterns.
+func in(name string, patterns []string) bool {
+	for _, p := range patterns {
+		below, tree := strings.CutSuffix(p, "/...")
+		if name == p || tree && (name == below || strings.HasPrefix(name, below+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, "pennypost/")
+		for _, imported := range p.Imports {
+			ours, isOurs := strings.CutPrefix(imported, "pennypost/")
+			for _, r := range rules {
+				if isOurs && ours != name && in(name, r.who) && in(ours, r.whom) && !in(name, r.butFor) {
+					t.Errorf("%s imports %s: %s", name, ours, r.why)
+				}
+			}
+			for _, o := range owners {
+				if (imported == o.module || strings.HasPrefix(imported, o.module+"/")) && !in(name, o.who) {
+					t.Errorf("%s imports %s, which only %v may", name, imported, o.who)
+				}
+			}
+		}
+		program, isProgram := strings.CutPrefix(name, "cmd/")
+		for _, l := range links {
+			if !isProgram || program == "maildemo" || l.program != program && l.program != "*" {
+				continue
+			}
+			for _, dep := range p.Deps {
+				if in(dep, l.without) {
+					t.Errorf("%s links %s and has no use for it", program, dep)
+				}
+			}
+		}
+	}
+}
+
+// durable are the calls whose order decides whether mail survives: only internal/durable makes them, and the tests.
+// A method Sync is one of them too, but in a file that has internal/durable or queue: there it is theirs.
+var durableCalls = map[string]bool{
+	"os.Rename": true, "os.Link": true, "os.Symlink": true,
+	"unix.Rename": true, "unix.Renameat": true, "unix.Renameat2": true, "unix.Link": true, "unix.Linkat": true,
+	"unix.Fsync": true, "unix.Fdatasync": true, "unix.Syncfs": true, "unix.Sync": true, "unix.SyncFileRange": true,
+	"syscall.Rename": true, "syscall.Renameat": true, "syscall.Link": true, "syscall.Fsync": true, "syscall.Fdatasync": true,
+	"syscall.Sync": true,
+}
+
+func TestOnlyDurableRenames(t *testing.T) {
+	err := filepath.WalkDir("..", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel("..", file)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch {
+			case rel != "." && strings.HasPrefix(d.Name(), "."), rel == "internal/durable", rel == "test", rel == "bin", rel == "demo", d.Name() == "testdata":
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		return durableCallsIn(t, rel, file)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func durableCallsIn(t *testing.T, rel, file string) error {
+	set := token.NewFileSet()
+	tree, err := parser.ParseFile(set, file, nil, 0)
+	if err != nil {
+		return err
+	}
+	theirs := false
+	for _, i := range tree.Imports {
+		if path, _ := strconv.Unquote(i.Path.Value); path == "pennypost/internal/durable" || path == "pennypost/queue" || strings.HasPrefix(rel, "queue/") {
+			theirs = true
+		}
+	}
+	ast.Inspect(tree, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		line := set.Position(call.Pos()).Line
+		if x, ok := sel.X.(*ast.Ident); ok && durableCalls[x.Name+"."+sel.Sel.Name] {
+			t.Errorf("%s:%d calls %s.%s: only internal/durable does", rel, line, x.Name, sel.Sel.Name)
+		}
+		if sel.Sel.Name == "Sync" && len(call.Args) == 0 && !theirs {
+			t.Errorf("%s:%d calls Sync: only internal/durable does", rel, line)
+		}
+		return true
+	})
+	return nil
+}

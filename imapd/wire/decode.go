@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"time"
+
+	"pennypost/internal/sequence"
 )
 
 // Decoder takes a command apart from left to right. A method that finds something else than it wants leaves the
@@ -241,7 +243,7 @@ func (d *Decoder) Number64() uint64 {
 }
 
 // Set wants a sequence set; saved is "$", the saved result of a search (RFC 5182).
-func (d *Decoder) Set() (s Set, saved bool) {
+func (d *Decoder) Set() (s sequence.Set, saved bool) {
 	if d.Take('$') {
 		return nil, true
 	}
@@ -250,7 +252,7 @@ func (d *Decoder) Set() (s Set, saved bool) {
 	for i < len(r) && (r[i] >= '0' && r[i] <= '9' || r[i] == ':' || r[i] == ',' || r[i] == '*') {
 		i++
 	}
-	s, ok := ParseSet(r[:i])
+	s, ok := sequence.Parse(r[:i])
 	if !ok {
 		d.Fail("a set of message numbers")
 		return nil, false

@@ -1,4 +1,8 @@
-package wire
+/*
+Package sequence is the sequence set of IMAP (RFC 9051 section 9): ranges of message numbers or UIDs, as a client writes
+them and as a store keeps them.
+*/
+package sequence
 
 import (
 	"slices"
@@ -125,8 +129,8 @@ func appendNumber(b []byte, n uint32) []byte {
 	return strconv.AppendUint(b, uint64(n), 10)
 }
 
-// ParseSet reads a sequence set (RFC 9051 section 9, sequence-set, without "$").
-func ParseSet(text []byte) (Set, bool) {
+// Parse reads a sequence set (RFC 9051 section 9, sequence-set, without "$").
+func Parse(text []byte) (Set, bool) {
 	if len(text) == 0 || len(text) > 64<<10 { // S096
 		return nil, false
 	}

@@ -13,26 +13,65 @@ at most a second later. An error of the disk is an error here (the caller defers
 package domains
 
 import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
 	"pennypost/internal/address"
+	"pennypost/internal/config"
 )
 
-// Domains answers from one directory of domains.
+// Domains answers from one directory of domains. It is safe for concurrent use.
 type Domains struct {
-	// …
+	dir      string
+	defaults Settings
+	now      func() time.Duration // since Open
+
+	mu    sync.RWMutex
+	names map[string]*link   // by the name asked for, alias domains too
+	real  map[string]*domain // by directory
 }
 
 // Settings are the values of mail.toml that a domain or an account may override.
 type Settings struct {
-	Separators    string // of sub-addresses, "+"
-	MailPath      string // "/var/mail/pennypost/%d/%n/Maildir"; %d domain, %n name, %u name@domain
-	Layout        string // maildir++ or fs
-	Quota         int64  // octets, 0 is none
-	DefaultDomain string // completes bare login names
-	Programs      bool   // program lines in forward files of virtual users
+	Separators    string   // of sub-addresses, "+"
+	MailPath      string   // "/var/mail/pennypost/%d/%n/Maildir"; %d domain, %n name, %u name@domain
+	Layout        string   // maildir++ or fs
+	Quota         int64    // octets, 0 is none
+	DefaultDomain string   // completes bare login names
+	Origin        string   // completes bare addresses; whose postmaster is that of domains without one
+	Programs      bool     // program lines in forward files of virtual users
+	DetailFolders []string // folders mail for user+folder goes into
 }
 
 // Open reads dir on demand.
-func Open(dir string, defaults Settings) *Domains { panic("unwritten") }
+func Open(dir string, defaults Settings) *Domains {
+	start := time.Now()
+	return &Domains{
+		dir:      dir,
+		defaults: defaults,
+		now:      func() time.Duration { return time.Since(start) },
+		names:    map[string]*link{},
+		real:     map[string]*domain{},
+	}
+}
+
+// FromConfig opens what mail.toml says; it needs the section "mail".
+func FromConfig(c *config.Config) *Domains {
+	return Open(c.Domains, Settings{
+		Separators:    c.Mail.Separators,
+		MailPath:      c.Mail.Path,
+		Layout:        c.Mail.Layout,
+		Quota:         c.Mail.Quota,
+		DefaultDomain: c.DefaultDomain,
+		Origin:        c.Origin,
+		Programs:      c.Mail.Programs,
+		DetailFolders: c.Mail.DetailFolders,
+	})
+}
 
 // Kind is what an address is to us.
 type Kind uint8
@@ -47,9 +86,9 @@ const (
 // Answer is what Lookup found.
 type Answer struct {
 	Kind    Kind
-	Account *Account       // Mailbox
+	Account *Account       // Mailbox; shared, not to be changed
 	Detail  string         // Mailbox: what stood after the separator, "" for none
-	Targets []address.Path // Alias: as written, bare names completed with the domain; not expanded further
+	Targets []address.Path // Alias: as written, bare names completed with the domain; not expanded further, not to be changed
 }
 
 // Account is a mailbox of a virtual user.
@@ -66,7 +105,13 @@ type Account struct {
 }
 
 // Path is user@domain.
-func (a *Account) Path() address.Path { return address.Path{Local: a.User, Domain: a.Domain} }
+func (a *Account) Path() address.Path {
+	p, err := address.Make(a.User, a.Domain)
+	if err != nil { // a name no address has, such as an overlong one
+		return address.Path{Local: a.User, Domain: a.Domain}
+	}
+	return p
+}
 
 // ForwardLine is one line of a forward file, domains(5).
 type ForwardLine struct {
@@ -80,14 +125,204 @@ type ForwardLine struct {
 func (a *Account) Plain() bool { return len(a.Forward) == 0 }
 
 // Local reports whether the domain is ours.
-func (d *Domains) Local(domain string) (bool, error) { panic("unwritten") }
+func (d *Domains) Local(domain string) (bool, error) {
+	dom, err := d.domain(address.Unicode(domain))
+	return dom != nil, err
+}
 
 // Lookup says what to is: whole local part, alias, part before the first separator, catch-all, in this order.
-// postmaster exists in every domain of ours; where nobody is it, its mail goes to the first account named by postmaster in mail.toml's origin domain.
-func (d *Domains) Lookup(to address.Path) (Answer, error) { panic("unwritten") }
+//
+// A bare local part is one of the origin domain. postmaster exists in every domain of ours (RFC 5321 section
+// 4.5.1): where nobody is it, its mail goes to postmaster of the origin domain, and where nobody is that, to the
+// domain's first account.
+func (d *Domains) Lookup(to address.Path) (Answer, error) {
+	name := normalise(to.Unquoted())
+	dom, err := d.domain(d.home(to))
+	if err == nil && dom == nil && to.Domain == "" && name == postmaster {
+		dom, err = d.first() // <postmaster> alone is ours wherever it says that it is
+	}
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case dom == nil:
+		return Answer{Kind: Foreign}, nil
+	}
+	if name == "" { // ""@example.org
+		return Answer{Kind: Unknown}, nil
+	}
+	a, err := d.find(dom, name)
+	if err == nil && a.Kind == Unknown && name == postmaster {
+		return d.postmaster(dom)
+	}
+	return a, err
+}
 
-// Login finds the account of a login name: user@domain, or user with the default domain.
-func (d *Domains) Login(name string) (*Account, error) { panic("unwritten") }
+// home is the name of the directory that to's domain would have.
+func (d *Domains) home(to address.Path) string {
+	switch {
+	case to.Domain != "":
+		return to.DomainUnicode()
+	case d.defaults.Origin != "":
+		return address.Unicode(d.defaults.Origin)
+	}
+	return address.Unicode(d.defaults.DefaultDomain)
+}
+
+// find looks a normalised local part up in one domain. What cannot be read or understood is asked last, and
+// only for names that nothing else knows.
+func (d *Domains) find(dom *domain, name string) (Answer, error) {
+	st, err := dom.current(d)
+	if err != nil {
+		return Answer{}, err
+	}
+	if a, ok, err := d.exact(dom, st, name, ""); ok || err != nil {
+		return a, err
+	}
+	if i := strings.IndexAny(name, st.settings.Separators); i > 0 {
+		if a, ok, err := d.exact(dom, st, name[:i], name[i+1:]); ok || err != nil {
+			return a, err
+		}
+	}
+	switch {
+	case st.aliasErr != nil: // name may stand in the part we could not read
+		return Answer{}, st.aliasErr
+	case len(st.aliases.CatchAll) > 0:
+		return Answer{Kind: Alias, Targets: st.aliases.CatchAll}, nil
+	}
+	return Answer{Kind: Unknown}, nil
+}
+
+func (d *Domains) exact(dom *domain, st *domainState, name, detail string) (Answer, bool, error) {
+	user, err := st.user(d, dom, name)
+	switch {
+	case err != nil:
+		return Answer{}, false, err
+	case user != nil && user.forwardErr != nil:
+		return Answer{}, false, user.forwardErr
+	case user != nil:
+		return Answer{Kind: Mailbox, Account: user.account, Detail: detail}, true, nil
+	}
+	if targets := st.aliases.Names[name]; targets != nil {
+		return Answer{Kind: Alias, Targets: targets}, true, nil
+	}
+	return Answer{}, false, nil
+}
+
+const postmaster = "postmaster"
+
+// postmaster is who reads the postmaster's mail of a domain that has none.
+func (d *Domains) postmaster(dom *domain) (Answer, error) {
+	origin := d.home(address.Path{})
+	if main, err := d.domain(origin); err != nil {
+		return Answer{}, err
+	} else if main != nil && main != dom {
+		if a, err := d.find(main, postmaster); err != nil || a.Kind != Unknown {
+			return a, err
+		}
+	}
+	users, err := d.Users(dom.name)
+	if err != nil || len(users) == 0 {
+		return Answer{Kind: Unknown}, err
+	}
+	return d.find(dom, users[0])
+}
+
+// first is the first of our domains, nil where there is none.
+func (d *Domains) first() (*domain, error) {
+	names, err := d.List()
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	return d.domain(names[0])
+}
+
+// ErrNoAccount is what Login says of a name that is nobody's.
+var ErrNoAccount = errors.New("no such account")
+
+// Login finds the account of a login name: user@domain, or user with the default domain. Aliases and
+// sub-addresses are no login names. ErrNoAccount is "nobody"; other errors are temporary.
+func (d *Domains) Login(name string) (*Account, error) {
+	local, domain := name, d.defaults.DefaultDomain
+	if i := strings.LastIndexByte(name, '@'); i >= 0 {
+		local, domain = name[:i], name[i+1:]
+	}
+	if len(name) > address.MaxPath || checkName(domain) != nil || CheckUser(normalise(local)) != nil {
+		return nil, ErrNoAccount
+	}
+	dom, err := d.domain(address.Unicode(strings.ToLower(domain)))
+	switch {
+	case err != nil:
+		return nil, err
+	case dom == nil:
+		return nil, ErrNoAccount
+	}
+	st, err := dom.current(d)
+	if err != nil {
+		return nil, err
+	}
+	user, err := st.user(d, dom, normalise(local))
+	switch {
+	case err != nil:
+		return nil, err
+	case user == nil:
+		return nil, ErrNoAccount
+	}
+	return user.account, nil
+}
 
 // Owns reports whether the account may send as from: its own address, with detail, an alias that leads only to it, the alias-domain forms.
-func (d *Domains) Owns(a *Account, from address.Path) (bool, error) { panic("unwritten") }
+func (d *Domains) Owns(a *Account, from address.Path) (bool, error) {
+	if from.IsNull() {
+		return false, nil
+	}
+	return d.leadsTo(a, from, maxAliasDepth)
+}
+
+const maxAliasDepth = 10 // spool.md 2.15: alias in alias in alias
+
+// leadsTo reports whether every address that to becomes is the account's. The postmaster's mail of another
+// domain, which it may get for want of anybody else, gives no right to the name.
+func (d *Domains) leadsTo(a *Account, to address.Path, depth int) (bool, error) {
+	dom, err := d.domain(d.home(to))
+	if err != nil || dom == nil {
+		return false, err
+	}
+	found, err := d.find(dom, normalise(to.Unquoted()))
+	if err != nil {
+		return false, err
+	}
+	switch found.Kind {
+	case Mailbox:
+		return found.Account.User == a.User && found.Account.Domain == a.Domain, nil
+	case Alias:
+		if depth == 0 {
+			return false, nil
+		}
+		for _, target := range found.Targets {
+			if ok, err := d.leadsTo(a, target, depth-1); !ok || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// List is the names of our domains in order, alias domains too.
+func (d *Domains) List() ([]string, error) {
+	names, err := readDir(d.dir)
+	return slices.DeleteFunc(names, func(name string) bool { return CheckDomain(name) != nil }), err
+}
+
+// Users is the names of a domain's accounts in order.
+func (d *Domains) Users(domain string) ([]string, error) {
+	dom, err := d.domain(domain)
+	if err != nil || dom == nil {
+		return nil, err
+	}
+	names, err := readDir(dom.dir + "/users")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return CheckUser(name) != nil }), err
+}

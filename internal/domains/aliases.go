@@ -1,0 +1,177 @@
+package domains
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"pennypost/internal/address"
+)
+
+// Aliases is an aliases file, aliases(5).
+type Aliases struct {
+	Names    map[string][]address.Path // by normalised local part
+	CatchAll []address.Path            // *:
+	Order    []string                  // names as the file has them, * too
+}
+
+// readAliases reads the aliases of a domain. What stands on good lines is there even if others are bad.
+func readAliases(dir, domain string, seen snapshot) (*Aliases, error) {
+	path := dir + "/aliases"
+	switch {
+	case seen.err != nil:
+		return &Aliases{}, seen.err
+	case !seen.has("aliases"):
+		return &Aliases{}, nil
+	}
+	text, err := readFile(path, maxAliases)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Aliases{}, nil
+	}
+	if err != nil {
+		return &Aliases{}, err
+	}
+	return ParseAliases(path, text, domain)
+}
+
+// ParseAliases reads the text of an aliases file:
+//
+//	# a comment
+//	sales: alice, bob@example.net    # and one here
+//	team: carol,
+//	   dave                          a line that starts with a space goes on
+//	*: alice                         whoever is not known
+//
+// Targets are addresses and nothing else: no program, no file, no :include:. The error names every bad line,
+// "FILE:LINE: …"; the good ones are returned in any case.
+func ParseAliases(file, text, domain string) (*Aliases, error) {
+	a := &Aliases{Names: map[string][]address.Path{}}
+	var errs []error
+	wrong := func(line int, err error) {
+		if len(errs) < 20 { // who has more has the wrong file
+			errs = append(errs, fmt.Errorf("%s:%d: %w", file, line, err))
+		}
+	}
+	start, entry := 0, []string(nil)
+	finish := func() {
+		if len(entry) > 0 {
+			if err := a.add(strings.Join(entry, " "), domain); err != nil {
+				wrong(start, err)
+			}
+		}
+	}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		goesOn := line[0] == ' ' || line[0] == '\t'
+		line = strings.TrimSpace(uncomment(line))
+		switch {
+		case line == "":
+		case goesOn && len(entry) > 0:
+			entry = append(entry, line)
+		case goesOn:
+			wrong(n, errors.New("starts with a space, but there is no line to go on with"))
+		default:
+			finish()
+			start, entry = n, []string{line}
+		}
+	}
+	finish()
+	return a, errors.Join(errs...)
+}
+
+// uncomment removes a comment: a # at the start or after a space, outside quotes. Some addresses have one inside.
+func uncomment(line string) string {
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '#' && !quoted && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
+			return line[:i]
+		}
+	}
+	return line
+}
+
+func (a *Aliases) add(entry, domain string) error {
+	name, rest, ok := cut(entry, ':')
+	if !ok {
+		return errors.New("write NAME: ADDRESS, ADDRESS")
+	}
+	name = strings.TrimSpace(name)
+	list, err := targets(rest, domain)
+	switch {
+	case err != nil:
+		return err
+	case len(list) == 0:
+		return errors.New("no address after the colon")
+	case name == "*":
+		if a.CatchAll != nil {
+			return errors.New("* is there twice")
+		}
+		a.CatchAll = list
+		a.Order = append(a.Order, name)
+		return nil
+	}
+	p, err := address.Parse(name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("name: %w", err)
+	case p.Domain != "":
+		return errors.New("a name here is what stands before the @")
+	case p.IsNull():
+		return errors.New("no name before the colon")
+	}
+	name = normalise(p.Unquoted())
+	if a.Names[name] != nil {
+		return errors.New("the name is there twice")
+	}
+	a.Names[name] = list
+	a.Order = append(a.Order, name)
+	return nil
+}
+
+// targets reads addresses with commas between them.
+func targets(list, domain string) (paths []address.Path, err error) {
+	for list != "" {
+		var word string
+		word, list, _ = cut(list, ',')
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		if strings.HasPrefix(word, "|") || strings.HasPrefix(word, "/") || strings.HasPrefix(word, `"|`) ||
+			strings.HasPrefix(word, `"/`) || strings.HasPrefix(word, ":include:") {
+			return nil, errors.New("programs and files are not addresses")
+		}
+		p, err := address.Parse(word)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, complete(p, domain))
+	}
+	return paths, nil
+}
+
+// cut is strings.Cut at the first sep outside quotes and address literals.
+func cut(s string, sep byte) (before, after string, found bool) {
+	quoted, literal := false, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '[' && !quoted:
+			literal = true
+		case c == ']' && !quoted:
+			literal = false
+		case c == sep && !quoted && !literal:
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
+}

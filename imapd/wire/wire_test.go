@@ -143,7 +143,7 @@ func FuzzCommand(f *testing.F) {
 				case d.Peek() == '(':
 					d.List(any)
 				case d.Peek() == '"' || d.Peek() == '{':
-					d.String()
+					_ = d.String()
 				case d.Peek() == '\\':
 					d.Flag()
 				default:

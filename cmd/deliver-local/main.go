@@ -1,0 +1,72 @@
+// Command deliver-local puts messages into the Maildirs of virtual users; deliver-local(8).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"pennypost/deliver/local"
+	"pennypost/internal/config"
+	"pennypost/internal/domains"
+	"pennypost/internal/durable"
+	"pennypost/internal/maillog"
+	"pennypost/internal/order"
+	"pennypost/maildir"
+)
+
+func main() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1) // it waits for the disk; a second processor only adds wake-ups
+	}
+	durable.ClearUmask()
+	app := &cli.App{Name: "deliver-local", Usage: "put messages into Maildirs", UsageText: "deliver-local --worker\ndeliver-local -s SENDER USER ADDRESS <message", HideHelpCommand: true, Flags: []cli.Flag{
+		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
+		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"},
+		&cli.StringFlag{Name: "sender", Aliases: []string{"s"}, Usage: "reverse-path"},
+	}, Action: run}
+	if err := app.Run(os.Args); err != nil {
+		var exit cli.ExitCoder
+		if !errors.As(err, &exit) {
+			fmt.Fprintln(os.Stderr, "deliver-local:", err)
+			os.Exit(78) // EX_CONFIG
+		}
+	}
+}
+
+func run(c *cli.Context) error {
+	conf, err := config.Load(c.Path("config"), "mail", "local")
+	if err != nil || c.Bool("check") {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	m, l := &conf.Mail, &conf.Local
+	agent := &local.Agent{
+		Directory: domains.Open(conf.Domains, domains.Settings{Separators: m.Separators, MailPath: m.Path, Layout: m.Layout,
+			Quota: m.Quota, DefaultDomain: conf.DefaultDomain, Programs: m.Programs}),
+		Store:     maildir.Store{Stamp: m.Stamp},
+		Hostname:  conf.Hostname,
+		State:     conf.State,
+		Link:      m.Link,
+		SyncEvery: l.SyncEvery,
+		Programs:  local.Programs{Allowed: m.Programs, Time: l.ProgramTime, Output: l.ProgramOutput, Environment: l.Environment},
+		Log:       &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time"), Gather: c.Bool("worker")},
+	}
+	if !c.Bool("worker") {
+		return cli.Exit("", agent.Once(c.String("sender"), c.Args().Slice(), os.Stdin, os.Stdout))
+	}
+	conn, err := order.NewConn(0)
+	if err != nil {
+		return err
+	}
+	return agent.Work(ctx, conn)
+}

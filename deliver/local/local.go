@@ -1,0 +1,69 @@
+/*
+Package local puts messages into the Maildirs of virtual users: deliver-local(8).
+
+It has two forms. As a worker it gets orders and descriptors from queue-run over order(5) and
+answers each recipient; by hand it is given one message on fd 0 and prints the same answers.
+
+	                           plain spool file                link-ready file (ID.m)
+	when the order comes       write tmp/NAME.CHANCE           link it to new/NAME
+	with all of one moment     fsync every tmp/ file           –
+	                           rename to new/NAME              –
+	                           fsync every new/ once           fsync every new/ once
+	then                       K                               K
+
+The moment is local.sync_every, 10 ms: a delivery after a pause is synced at once, those that come
+while others are on their way share what a sync costs. A message is in new/ only when it is whole
+and on disk, and an answer is given only when its name is on disk too.
+
+NAME is made from id and recipient number. A kill -9 or power cut anywhere leaves at most a
+file in tmp/, swept after 36 hours; a repeated order finds what was done by its name:
+
+	before the rename or link   nothing is there: delivered again
+	after it                    found in new/, cur/ or the folder: fsynced, K
+
+So local mail is never doubled, unless its reader takes the first copy away before the answer is written down.
+*/
+package local
+
+import (
+	"sync"
+	"time"
+
+	"pennypost/internal/address"
+	"pennypost/internal/domains"
+	"pennypost/internal/maillog"
+	"pennypost/maildir"
+)
+
+// Directory says whose mail is whose; *domains.Domains is one.
+type Directory interface {
+	Lookup(to address.Path) (domains.Answer, error)
+	Login(name string) (*domains.Account, error)
+}
+
+// Agent delivers. Its exported fields are set before the first delivery and not changed.
+type Agent struct {
+	Directory Directory
+	Store     maildir.Store
+	Hostname  string
+	State     string // state/over/ is below it; "" marks nobody
+	Link      bool   // link ready files; else copy them
+	SyncEvery time.Duration
+	Programs  Programs
+	Log       *maillog.Log
+
+	boxes boxes
+	host  string // Hostname as it stands in file names
+	once  sync.Once
+}
+
+func (a *Agent) init() {
+	a.once.Do(func() {
+		a.host = maildir.Host(a.Hostname)
+		a.boxes.store = &a.Store
+		a.boxes.open = make(map[string]*box)
+		if a.Log == nil {
+			a.Log = &maillog.Log{Program: "deliver-local"}
+		}
+	})
+}

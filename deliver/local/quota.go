@@ -1,0 +1,149 @@
+package local
+
+import (
+	"time"
+
+	"pennypost/internal/domains"
+	"pennypost/internal/durable"
+	"pennypost/maildir"
+)
+
+// overQuota is a message that an account has no room for.
+type overQuota struct{ never bool }
+
+func (e *overQuota) Error() string {
+	if e.never {
+		return "message larger than the quota"
+	}
+	return "over quota"
+}
+
+// traceRoom is what Return-Path and Delivered-To weigh at most, or nearly.
+const traceRoom = 512
+
+// room refuses what the account's quota has no room for. The postmaster is never refused.
+func (a *Agent) room(c *copying, account *domains.Account) error {
+	b := c.used
+	if b == nil {
+		return nil
+	}
+	a.boxes.mu.Lock()
+	if b.quota == nil || b.quota.Limit != account.Quota {
+		b.quota = maildir.NewQuota(b.Maildir, account.Layout, account.Quota)
+	}
+	b.user = account.Path().String()
+	quota, reserved := b.quota, b.reserved
+	a.boxes.mu.Unlock()
+	used, _, err := quota.Used(time.Now())
+	if err != nil {
+		return err
+	}
+	size := c.rcpt.job.length() + traceRoom
+	if used+reserved+size <= quota.Limit || account.Postmaster {
+		c.reserved = size
+		a.boxes.mu.Lock()
+		b.reserved += size
+		a.boxes.mu.Unlock()
+		return nil
+	}
+	if size > quota.Limit {
+		return &overQuota{never: true}
+	}
+	if wanted := maildir.Wanted(size, quota.Limit); used+reserved+wanted > quota.Limit {
+		a.mark(b, wanted, used)
+	}
+	return &overQuota{}
+}
+
+// length is the message's.
+func (j *job) length() int64 {
+	if j.msg != nil {
+		return j.msg.size
+	}
+	return j.order.Size
+}
+
+// count adds what a group brought to maildirsize, a line for each account.
+func (a *Agent) count(group []*copying) {
+	type sum struct{ octets, messages int64 }
+	var sums map[*box]sum
+	for _, c := range group {
+		if c.used == nil {
+			continue
+		}
+		a.boxes.mu.Lock()
+		c.used.reserved -= c.reserved
+		a.boxes.mu.Unlock()
+		if c.err == nil && c.how != "repeat" {
+			if sums == nil {
+				sums = make(map[*box]sum)
+			}
+			s := sums[c.used]
+			sums[c.used] = sum{s.octets + c.size, s.messages + 1}
+		}
+	}
+	for b, s := range sums {
+		b.quota.Add(s.octets, s.messages)
+		if b.marked {
+			a.unmark(b)
+		}
+	}
+}
+
+// over is the directory of marks; nil where State is not set or cannot be opened.
+func (a *Agent) over() (*maildir.Over, durable.Disk) {
+	if a.State == "" {
+		return nil, nil
+	}
+	open := a.Store.Open
+	if open == nil {
+		open = durable.Open
+	}
+	disk, err := open(a.State)
+	if err != nil {
+		a.Log.Warn("state", err)
+		return nil, nil
+	}
+	over, err := maildir.OpenOver(disk)
+	if err != nil {
+		a.Log.Warn("state/over", err)
+		disk.Close()
+		return nil, nil
+	}
+	return over, disk
+}
+
+// mark tells smtpd that the account is full.
+func (a *Agent) mark(b *box, wanted, used int64) {
+	over, disk := a.over()
+	if over == nil {
+		return
+	}
+	defer disk.Close()
+	if err := over.Mark(b.user, wanted); err != nil {
+		a.Log.Warn("state/over", err)
+		return
+	}
+	if !b.marked {
+		b.marked = true
+		a.Log.Quota(b.user, "over", used, b.quota.Limit)
+	}
+}
+
+// unmark takes the mark away if there is room again.
+func (a *Agent) unmark(b *box) {
+	over, disk := a.over()
+	if over == nil {
+		return
+	}
+	defer disk.Close()
+	wanted, marked := over.Marked(b.user)
+	used, _, err := b.quota.Used(time.Now())
+	if err != nil || marked && used+wanted > b.quota.Limit {
+		return
+	}
+	if over.Clear(b.user) == nil {
+		b.marked = false
+		a.Log.Quota(b.user, "back", used, b.quota.Limit)
+	}
+}

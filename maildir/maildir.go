@@ -1,0 +1,238 @@
+/*
+Package maildir is the store of one mailbox: a Maildir, which other programs change at any time
+without telling us.
+
+	~/Maildir/                     0700
+	    tmp/NAME.CHANCE            being written; nobody looks; older than 36 hours: removed
+	    new/NAME                   delivered, not yet looked at                  0600
+	    cur/NAME:2,FLAGS           seen by some program                          0600
+	    .Lists.go/{tmp,new,cur}    the folder Lists/go (layout maildir++)
+	    maildirsize                what all of it weighs: a cache, safe to delete
+
+	NAME = SEC.ID_N.HOST,S=octets,W=octets with CRLF
+
+NAME is made from the spool's id and the number of the recipient, so that a delivery repeated after
+a crash finds what it did before. Names of other programs are taken as they come: a message is
+a regular file in new/ or cur/ whose name does not begin with a dot, whoever owns it and however
+many links it has. Its key is the name up to the first ':'.
+
+Nothing here is written in place and nothing needs a lock: a message appears by rename or link, and a
+reader who finds a name gone looks for its key once more before he calls it removed.
+*/
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pennypost/internal/durable"
+)
+
+// ErrNotMounted is what making a Maildir gives where the store's stamp is not found: a missing
+// volume is not an empty mailbox.
+var ErrNotMounted = errors.New("the mail store is not mounted (its stamp file is missing)")
+
+// Opener opens a directory; it is durable.Open but in tests.
+type Opener func(root string) (durable.Disk, error)
+
+// Store is where Maildirs are.
+type Store struct {
+	Stamp string // name of the file that marks a mounted store, looked for above the Maildir; "" looks for nothing
+	Open  Opener // nil is durable.Open
+}
+
+// Maildir is one open Maildir.
+type Maildir struct {
+	Root string
+	Disk durable.Disk
+}
+
+// staleAfter is how long a file in tmp/ may be at work.
+const staleAfter = 36 * time.Hour
+
+var subdirs = [...]string{"tmp", "new", "cur"}
+
+func (s *Store) disk(root string) (durable.Disk, error) {
+	if s.Open != nil {
+		return s.Open(root)
+	}
+	return durable.Open(root)
+}
+
+// Get opens the Maildir root and makes what is missing of it.
+func (s *Store) Get(root string) (*Maildir, error) {
+	disk, err := s.disk(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = s.mkdirs(root); err == nil {
+			disk, err = s.disk(root)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := &Maildir{root, disk}
+	if err = m.complete(); err == nil {
+		err = disk.Hold("tmp", "new")
+	}
+	if err != nil {
+		disk.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// Existing opens the Maildir root; fs.ErrNotExist where there is none.
+func (s *Store) Existing(root string) (*Maildir, error) {
+	disk, err := s.disk(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Maildir{root, disk}, nil
+}
+
+// mkdirs makes root and what is missing above it, each level on disk before the next.
+func (s *Store) mkdirs(root string) error {
+	var missing []string
+	at := filepath.Clean(root)
+	for {
+		missing = append(missing, filepath.Base(at))
+		at = filepath.Dir(at)
+		disk, err := s.disk(at)
+		if errors.Is(err, fs.ErrNotExist) && at != "/" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		defer disk.Close()
+		if err := s.mounted(at); err != nil {
+			return err
+		}
+		name := "."
+		for i := len(missing) - 1; i >= 0; i-- {
+			parent := name
+			name = filepath.Join(name, missing[i])
+			if err := disk.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+			if err := disk.SyncDir(parent); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// mounted looks for the stamp in dir and everything above it.
+func (s *Store) mounted(dir string) error {
+	if s.Stamp == "" {
+		return nil
+	}
+	if filepath.IsAbs(s.Stamp) {
+		disk, err := s.disk(filepath.Dir(s.Stamp))
+		if err == nil {
+			_, err = disk.Stat(filepath.Base(s.Stamp))
+			disk.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Stamp, ErrNotMounted)
+		}
+		return nil
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		disk, err := s.disk(at)
+		if err == nil {
+			_, err = disk.Stat(s.Stamp)
+			disk.Close()
+		}
+		if err == nil {
+			return nil
+		}
+		if at == "/" || at == "." {
+			return fmt.Errorf("%s: %w", dir, ErrNotMounted)
+		}
+	}
+}
+
+// complete makes tmp/, new/ and cur/ where they are missing.
+func (m *Maildir) complete() error {
+	made := false
+	for _, dir := range subdirs {
+		_, err := m.Disk.Stat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = m.Disk.Mkdir(dir, 0o700)
+			made = true
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if made {
+		return m.Disk.SyncDir(".")
+	}
+	return nil
+}
+
+// Folder opens the Maildir of the folder name, "Lists/go", and makes it where it is missing.
+// The layout decides where it lies; an empty name or INBOX in any case is m itself.
+func (s *Store) Folder(m *Maildir, layout, name string) (*Maildir, error) {
+	if name == "" || strings.EqualFold(name, "INBOX") {
+		return m, nil
+	}
+	dir, err := FolderDir(layout, name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.Get(filepath.Join(m.Root, dir))
+	if err != nil {
+		return nil, err
+	}
+	if layout != FS { // Maildir++: the empty file tells other programs that this is no mailbox of its own
+		mark, err := f.Disk.Create("maildirfolder", 0o600)
+		if err == nil {
+			err = mark.Close()
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// Close lets go of the directory.
+func (m *Maildir) Close() error { return m.Disk.Close() }
+
+// Tidy removes what writers who died left in tmp/.
+func (m *Maildir) Tidy(now time.Time) {
+	names, err := m.Disk.ReadDir("tmp")
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		info, err := m.Disk.Stat("tmp/" + name)
+		if err == nil && info.Mode.IsRegular() && now.Sub(info.ModTime) > staleAfter {
+			m.Disk.Remove("tmp/" + name)
+		}
+	}
+}
+
+// Find looks in new/ and cur/ for a message whose name up to the first comma is base.
+func (m *Maildir) Find(base string) (name string, found bool, err error) {
+	for _, dir := range []string{"new", "cur"} {
+		names, err := m.Disk.ReadDir(dir)
+		if err != nil {
+			return "", false, err
+		}
+		for _, n := range names {
+			if strings.HasPrefix(n, base) && Base(n) == base {
+				return dir + "/" + n, true, nil
+			}
+		}
+	}
+	return "", false, nil
+}

@@ -572,4 +572,3 @@ func (d *disk) Free() (bytes, inodes uint64, err error) {
 func Refused(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
-

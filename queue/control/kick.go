@@ -1,0 +1,142 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"pennypost/internal/escape"
+	"pennypost/queue"
+)
+
+// Kick is one file in kick/: something to be done once.
+type Kick struct {
+	Verb string // try hold release bounce remove: Name is an id; site: a site; all: ""
+	Name string
+	Text string // what the file says: the reason of a hold
+}
+
+// verbs are those that want an id.
+var verbs = []string{"try", "hold", "release", "bounce", "remove"}
+
+// Kicks takes what is in kick/: the files are gone on return. What is no kick is removed as well.
+func Kicks(s *queue.Spool) ([]Kick, error) {
+	names, err := s.Disk.ReadDir("kick")
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	slices.Sort(names)
+	var kicks []Kick
+	for _, base := range names {
+		if strings.HasPrefix(base, ".") { // being written
+			continue
+		}
+		k, known := parseKick(base)
+		if known {
+			k.Text, _, _ = read(s, "kick/"+base)
+		}
+		err := s.Disk.Remove("kick/" + base)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // taken back
+		}
+		if err != nil {
+			return kicks, err // do what was taken; the rest is still there
+		}
+		if known {
+			kicks = append(kicks, k)
+		}
+	}
+	return kicks, nil
+}
+
+func parseKick(base string) (Kick, bool) {
+	verb, word, ok := strings.Cut(base, ":")
+	if verb == "id" { // an older word for try
+		verb = "try"
+	}
+	switch {
+	case base == "all":
+		return Kick{Verb: "all"}, true
+	case !ok:
+		return Kick{}, false
+	case slices.Contains(verbs, verb):
+		return Kick{Verb: verb, Name: word}, queue.ValidID(word)
+	case verb == "site":
+		name, err := escape.Parse(word)
+		return Kick{Verb: verb, Name: name}, err == nil && name != ""
+	}
+	return Kick{}, false
+}
+
+// Ask puts a kick into kick/.
+func Ask(s *queue.Spool, k Kick) error {
+	if slices.Contains(verbs, k.Verb) && !queue.ValidID(k.Name) {
+		return fmt.Errorf("%.60q is not an id", k.Name)
+	}
+	base := file(k.Verb, k.Name)
+	if _, ok := parseKick(base); !ok {
+		return fmt.Errorf("%.60q is no kick", base)
+	}
+	return write(s, "kick/", base, k.Text)
+}
+
+// SetPause makes the file of a pause, or another in its place.
+func SetPause(s *queue.Spool, p Pause) error {
+	if _, _, err := parseName(file(p.Kind, p.Name)); err != nil {
+		return err
+	}
+	text := strings.ReplaceAll(p.Reason, "\n", " ")
+	if !p.Until.IsZero() {
+		if text != "" {
+			text += ", "
+		}
+		text += "until=" + p.Until.UTC().Format("2006-01-02T15:04:05Z")
+	}
+	return write(s, "pause/", file(p.Kind, p.Name), text)
+}
+
+// Resume ends a pause; fs.ErrNotExist if there is none.
+func Resume(s *queue.Spool, kind, name string) error {
+	return s.Disk.Remove("pause/" + file(kind, name))
+}
+
+// SetLimit makes the file of a limit from its text, "conns=2 rate=10/m".
+func SetLimit(s *queue.Spool, kind, name, text string) error {
+	if _, err := parseLimit(text); err != nil {
+		return err
+	}
+	if _, _, err := parseName(file(kind, name)); err != nil {
+		return err
+	}
+	return write(s, "limit/", file(kind, name), text)
+}
+
+// RemoveLimit ends a limit; fs.ErrNotExist if there is none.
+func RemoveLimit(s *queue.Spool, kind, name string) error {
+	return s.Disk.Remove("limit/" + file(kind, name))
+}
+
+// write puts a whole file in its place: nobody reads half of it. It is not synced: a control file is
+// a wish, and who made it sees whether it is there.
+func write(s *queue.Spool, dir, base, text string) error {
+	tmp := dir + "." + s.NewID()
+	f, err := s.Disk.Create(tmp, 0o664)
+	if err != nil {
+		return err
+	}
+	if text != "" {
+		_, err = f.Write(append([]byte(text), '\n'))
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = s.Disk.Rename(tmp, dir+base)
+	}
+	if err != nil {
+		s.Disk.Remove(tmp)
+	}
+	return err
+}

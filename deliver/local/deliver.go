@@ -182,8 +182,8 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 	for tried := false; ; tried = true {
 		b, err := a.boxes.get(root, now)
 		if err == nil {
-			c.box, err = b, a.place(c, acc)
-			if err == nil {
+			c.box = b
+			if err = a.place(c, acc); err == nil {
 				break
 			}
 			if errors.Is(err, fs.ErrNotExist) && !tried { // removed or moved away while we held it

@@ -24,8 +24,8 @@ type Programs struct {
 	Environment []string      // names passed on from our environment
 }
 
-// path is where programs find programs.
-const path = "/usr/local/bin:/usr/bin:/bin"
+// searchPath is where programs find programs.
+const searchPath = "/usr/local/bin:/usr/bin:/bin"
 
 // atOnce bounds programs, so that a thousand letters do not become a thousand processes.
 var atOnce = make(chan struct{}, 20)
@@ -121,7 +121,7 @@ func programResult(o status.Outcome, enhanced, text string) status.Result {
 // environment is all a program gets.
 func (a *Agent) environment(rc *recipient) []string {
 	env := []string{
-		"PATH=" + path,
+		"PATH=" + searchPath,
 		"SENDER=" + rc.job.from().String(),
 		"RECIPIENT=" + rc.to.String(),
 		"USER=" + rc.account.User,

@@ -38,6 +38,10 @@ func normal(s string) (string, error) {
 	if len(s) > MaxPath {
 		return "", errLong
 	}
+	// A mark would change what stands before the address: = and U+0338 are one letter, not equal.
+	if r, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, `"\\`)); unicode.Is(unicode.M, r) {
+		return "", errMark
+	}
 	return s, nil
 }
 

@@ -211,7 +211,7 @@ func (h *Host) up() error {
 			return fmt.Errorf("%w: run make build", err)
 		}
 		p := &Program{Name: name, Host: h.Name, log: log, done: make(chan struct{}), onStart: h.lab.writePids}
-		p.argv = []string{file, "-c", h.Config()}
+		p.argv = append(append([]string{}, h.lab.Wrap...), file, "-c", h.Config())
 		p.env = os.Environ()
 		h.Programs = append(h.Programs, p)
 		h.lab.mu.Lock()

@@ -34,9 +34,10 @@ import (
 
 // Lab is hosts, a name server and an authority.
 type Lab struct {
-	Dir  string // absolute
-	Bin  string // where the programs are
-	Base int    // added to every port
+	Dir  string   // absolute
+	Bin  string   // where the programs are
+	Base int      // added to every port
+	Wrap []string // argv in front of every program's: to start it in a cgroup
 	CA   *CA
 	DNS  *fixture.Server
 

@@ -108,3 +108,8 @@ func TestRoad(t *testing.T) {
 	left := 0
 	s.Scan(func(f Found) error { left++; t.Error(f.Name); return nil }, append(NewDirs(), "q", "hold")...)
 }
+
+var (
+	alice = address.Path{Local: "alice", Domain: "example.net"}
+	bob   = address.Path{Local: "bob", Domain: "example.org"}
+)

@@ -25,7 +25,7 @@ func readAliases(dir, domain string, seen snapshot) (*Aliases, error) {
 	case !seen.has("aliases"):
 		return &Aliases{}, nil
 	}
-	text, err := readFile(path, maxAliases)
+	text, err := ReadFile(path, maxAliases)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Aliases{}, nil
 	}

@@ -20,8 +20,8 @@ const (
 	maxAliases = 64 << 20 // octets of an aliases file
 )
 
-// readFile reads a regular file that not everybody may write; a FIFO cannot hold us up (threats, A).
-func readFile(path string, limit int64) (string, error) {
+// ReadFile reads a regular file that not everybody may write; a FIFO cannot hold us up (threats, A).
+func ReadFile(path string, limit int64) (string, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
@@ -91,7 +91,7 @@ func (s *Settings) override(dir string, seen snapshot) error {
 			continue
 		}
 		path := dir + "/" + o.name
-		text, err := readFile(path, maxSetting)
+		text, err := ReadFile(path, maxSetting)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // gone since the stat
 		}
@@ -168,7 +168,7 @@ func (st *domainState) isPostmaster(dom *domain, name string) bool {
 // readForward reads a forward file: a line an address, several with commas between them, \ for "keep here",
 // |program and /directory/ where the account may have them.
 func readForward(path string, a *Account, programs bool) (list []ForwardLine, err error) {
-	text, err := readFile(path, maxSetting)
+	text, err := ReadFile(path, maxSetting)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

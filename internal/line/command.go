@@ -6,7 +6,7 @@ import (
 )
 
 // Line is the next line without CRLF, of at most max octets without it, valid until the next call. ErrTooLong: the line
-// was skipped to its end (or, after 64 KiB more, the connection is beyond hope: io.ErrUnexpectedEOF). ErrBare and ErrNUL
+// was skipped to its end (or, after 64 KiB more, the connection is beyond hope: ErrEndless). ErrBare and ErrNUL
 // likewise describe a line that was consumed.
 func (r *Reader) Line(max int) ([]byte, error) {
 	seen := 0 // octets of buf[at:end] known to hold no LF
@@ -60,5 +60,5 @@ func (r *Reader) skip() error {
 			return err
 		}
 	}
-	return io.ErrUnexpectedEOF
+	return ErrEndless
 }

@@ -10,6 +10,7 @@ package line
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 )
@@ -19,6 +20,9 @@ var (
 	ErrBare    = errors.New("bare CR or LF")
 	ErrNUL     = errors.New("NUL octet")
 )
+
+// ErrEndless is an io.ErrUnexpectedEOF of our own making: the line was too long by far, and no more is read.
+var ErrEndless = fmt.Errorf("line without end: %w", io.ErrUnexpectedEOF)
 
 // patience is how much of an endless line is read before the connection is given up (S020).
 const patience = 64 << 10

@@ -69,7 +69,7 @@ func TestLine(t *testing.T) {
 func TestS020EndlessLine(t *testing.T) {
 	src := &endless{}
 	r := NewReader(src, usual)
-	if _, err := r.Line(512); err != io.ErrUnexpectedEOF {
+	if _, err := r.Line(512); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("endless line: %v", err)
 	}
 	if src.n > patience+2*usual {

@@ -1,0 +1,142 @@
+package smtpd
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pennypost/internal/address"
+	"pennypost/internal/config"
+	"pennypost/internal/domains"
+	"pennypost/internal/escape"
+	"pennypost/internal/listen"
+)
+
+// relaying is the part of the settings that says for whom we take mail that is not ours.
+type relaying struct {
+	networks []netip.Prefix
+	domains  map[string]bool // we are backup MX for them
+}
+
+func newRelaying(set *config.SMTPD) *relaying {
+	r := &relaying{set.RelayNetworks, map[string]bool{}}
+	for _, d := range set.RelayDomains {
+		r.domains[address.Path{Domain: strings.ToLower(d)}.DomainUnicode()] = true
+	}
+	return r
+}
+
+// place is what an accepted recipient is to us.
+type place struct {
+	local   bool
+	account *domains.Account // a mailbox that takes its mail as it comes
+}
+
+// destination decides whether we take mail for to from this client. This is the one place that does (S061).
+func (s *session) destination(to address.Path) (place, reply) {
+	if s.srv.SRS != nil {
+		if p, r, ours := s.bounce(to); ours {
+			return p, r
+		}
+	}
+	a, err := s.srv.Domains.Lookup(to)
+	if err != nil {
+		s.srv.Log.Warn("domains", err)
+		return place{}, reply{451, "4.3.0", "cannot look up that recipient now, try later"}
+	}
+	switch a.Kind {
+	case domains.Foreign:
+		if s.mayRelay(to) {
+			return place{}, reply{}
+		}
+		return place{}, reply{550, "5.7.1", "we do not relay to that domain"}
+	case domains.Unknown:
+		return place{}, s.nobody(to)
+	case domains.Alias:
+		return place{local: true}, reply{}
+	}
+	if !a.Account.Postmaster && s.srv.over(a.Account) {
+		return place{}, reply{452, "4.2.2", "that mailbox is full"}
+	}
+	p := place{local: true}
+	if a.Detail == "" && a.Account.Plain() {
+		p.account = a.Account
+	}
+	return p, reply{}
+}
+
+// bounce takes mail for an SRS address of ours, which only bounces have business with.
+func (s *session) bounce(to address.Path) (place, reply, bool) {
+	_, ours, err := s.srv.SRS.Back(to)
+	switch {
+	case err != nil:
+		return place{}, reply{550, "5.1.1", "that return address is not, or no longer, valid"}, true
+	case !ours:
+		return place{}, reply{}, false
+	case !s.tx.from.IsNull():
+		return place{}, reply{550, "5.7.1", "that address takes only bounces"}, true
+	}
+	return place{}, reply{}, true
+}
+
+// mayRelay reports whether this client may send to a domain that is not ours.
+func (s *session) mayRelay(to address.Path) bool {
+	if s.user != nil {
+		return true
+	}
+	r := s.srv.relay.Load()
+	if s.lmtp || s.login {
+		return false // LMTP delivers, and on submission only users get this far
+	}
+	return contains(r.networks, s.peer) || len(r.domains) > 0 && r.domains[to.DomainUnicode()]
+}
+
+// nobody refuses an unknown recipient. Who asks for many of them is looking for addresses: he waits, and then has to
+// go (S065).
+func (s *session) nobody(address.Path) reply {
+	limit := s.set.UnknownLimit
+	if s.user == nil && limit > 0 && s.peer.IsValid() && !contains(s.set.TrustedNetworks, s.peer) {
+		n := s.srv.unknown.add(listen.Source(s.peer), time.Now())
+		if n > limit {
+			return reply{421, "4.7.0", "too many unknown recipients, try later"}
+		}
+		if n > limit/2 {
+			s.flush()
+			s.srv.Sleep(time.Second)
+		}
+	}
+	return reply{550, "5.1.1", "no such mailbox here"}
+}
+
+// harvest counts unknown recipients per source within the hour. Memory is bounded: beyond so many sources new ones go uncounted.
+type harvest struct {
+	mu   sync.Mutex
+	hour int64
+	per  map[netip.Addr]int
+}
+
+const maxSources = 100_000
+
+func (h *harvest) add(source netip.Addr, now time.Time) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if hour := now.Unix() / 3600; h.hour != hour || h.per == nil {
+		h.hour, h.per = hour, map[netip.Addr]int{}
+	}
+	n := h.per[source] + 1
+	if n > 1 || len(h.per) < maxSources {
+		h.per[source] = n
+	}
+	return n
+}
+
+// over reports whether those who count quota have left a note that a mailbox is full: state/over/USER@DOMAIN.
+func (srv *Server) over(a *domains.Account) bool {
+	if srv.Over == "" {
+		return false
+	}
+	return unix.Faccessat(unix.AT_FDCWD, srv.Over+"/"+escape.File(a.Path().String()), unix.F_OK, 0) == nil
+}

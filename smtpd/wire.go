@@ -1,0 +1,52 @@
+package smtpd
+
+import (
+	"path/filepath"
+
+	"pennypost/internal/certs"
+	"pennypost/internal/config"
+	"pennypost/internal/domains"
+	"pennypost/internal/maillog"
+	"pennypost/internal/srs"
+	"pennypost/login"
+	"pennypost/queue"
+)
+
+// Sections are those of mail.toml(5) that smtpd uses.
+var Sections = []string{"mail", "tls", "log", "smtpd", "archive", "srs"}
+
+// FromConfig makes the server mail.toml describes, and the store its certificates are in (nil without any).
+func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
+	spool, err := queue.Open(conf.Spool)
+	if err != nil {
+		return nil, nil, err
+	}
+	where := domains.FromConfig(conf)
+	srv := &Server{
+		Hostname: conf.Hostname,
+		Origin:   conf.Origin,
+		Settings: &conf.SMTPD,
+		Ready:    conf.Mail.Link && !conf.Archive.Enabled,
+		Over:     filepath.Join(conf.State, "over"),
+		Spool:    OnDisk(spool),
+		Domains:  where,
+		Login:    &login.Checker{Domains: where},
+		Log:      log,
+	}
+	if srv.SRS, err = srs.Open(conf.SRS.Domain, conf.SRS.Secrets); err != nil {
+		return nil, nil, err
+	}
+	if len(conf.TLS.Certificates) == 0 {
+		return srv, nil, nil
+	}
+	var pairs []certs.Pair
+	for i, cert := range conf.TLS.Certificates {
+		pairs = append(pairs, certs.Pair{Cert: cert, Key: conf.TLS.Keys[i]})
+	}
+	store, err := certs.Load(pairs, func(err error) { log.Warn("certificate", err) })
+	if err != nil {
+		return nil, nil, err
+	}
+	srv.TLS = store.Config("smtp")
+	return srv, store, nil
+}

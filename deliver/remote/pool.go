@@ -1,0 +1,121 @@
+package remote
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pool keeps connections that are idle, under what made them: site, TLS, login. One that is taken out again has the rights
+// it was opened with, and no others.
+type pool struct {
+	mu     sync.Mutex
+	idle   map[string][]*session
+	closed bool
+}
+
+// take finds an idle connection that still lives, the one used last first.
+func (p *pool) take(key string) *session {
+	for {
+		p.mu.Lock()
+		list := p.idle[key]
+		if len(list) == 0 {
+			p.mu.Unlock()
+			return nil
+		}
+		s := list[len(list)-1]
+		list[len(list)-1] = nil
+		if p.idle[key] = list[:len(list)-1]; len(list) == 1 {
+			delete(p.idle, key)
+		}
+		p.mu.Unlock()
+		s.timer.Stop()
+		if time.Since(s.opened) < maxAge && quiet(s.tcp) {
+			s.again = true
+			return s
+		}
+		s.close()
+	}
+}
+
+// put keeps s for a while, or says QUIT if it has done its share.
+func (p *pool) put(key string, s *session, idle time.Duration, most int) {
+	if s.broken || s.messages >= most || s.ext.mailMax > 0 && s.messages >= s.ext.mailMax || time.Since(s.opened) >= maxAge {
+		s.quit()
+		return
+	}
+	if cap(s.out) > 32<<10 {
+		s.out = nil // it held a large message
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		go s.quit()
+		return
+	}
+	p.idle[key] = append(p.idle[key], s)
+	if s.timer == nil {
+		s.timer = time.AfterFunc(idle, func() { p.expire(key, s) })
+	} else {
+		s.timer.Reset(idle)
+	}
+}
+
+// expire ends a connection that nobody took.
+func (p *pool) expire(key string, s *session) {
+	p.mu.Lock()
+	list := p.idle[key]
+	for i, other := range list {
+		if other == s {
+			if list = append(list[:i], list[i+1:]...); len(list) == 0 {
+				delete(p.idle, key)
+			} else {
+				p.idle[key] = list
+			}
+			p.mu.Unlock()
+			s.quit()
+			return
+		}
+	}
+	p.mu.Unlock() // it was taken in the meantime
+}
+
+// close ends all that are idle, and those to come.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	all := p.idle
+	p.idle = make(map[string][]*session)
+	p.mu.Unlock()
+	var wait sync.WaitGroup
+	for _, list := range all {
+		for _, s := range list {
+			wait.Add(1)
+			go func() { s.quit(); wait.Done() }()
+		}
+	}
+	wait.Wait()
+}
+
+// quiet reports that the peer has neither closed an idle connection nor said anything (a 421, for example): either means
+// that it is of no use any more.
+func quiet(conn net.Conn) bool {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var one [1]byte
+	ok = false
+	raw.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ok = err == unix.EAGAIN
+	})
+	return ok
+}

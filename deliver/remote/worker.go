@@ -1,0 +1,133 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"pennypost/internal/order"
+)
+
+// maxOrders is how many orders are carried out at once. queue-run has limits of its own, and lower ones.
+const maxOrders = 4096
+
+// Worker serves one connection of queue-run.
+type Worker struct {
+	Client *Client
+	Conn   *order.Conn
+
+	mu      sync.Mutex
+	ready   []order.Answer // to be sent
+	sending bool
+	failed  error
+}
+
+// Serve takes orders until quit or the end of the connection, and returns when the last is answered. An ended context cuts
+// short what is not yet being sent.
+func (w *Worker) Serve(ctx context.Context) error {
+	slots := make(chan struct{}, maxOrders)
+	var wait sync.WaitGroup
+	defer w.Client.Close()
+	defer wait.Wait()
+	packets := w.orders(ctx)
+	for {
+		var p packet
+		select {
+		case p = <-packets: // closed: queue-run has gone
+		case <-ctx.Done():
+		}
+		if len(p.orders) == 0 {
+			return p.err
+		}
+		for i := range p.orders {
+			o, fd := &p.orders[i], p.fds[i]
+			if o.Verb == "quit" {
+				for _, fd := range p.fds[i:] {
+					closeFd(fd)
+				}
+				return nil
+			}
+			slots <- struct{}{}
+			wait.Add(1)
+			go func() {
+				defer func() { <-slots; wait.Done() }()
+				w.do(ctx, o, fd)
+			}()
+		}
+	}
+}
+
+// orders reads packets in a goroutine of its own, so that the end of the context is the end of them.
+func (w *Worker) orders(ctx context.Context) <-chan packet {
+	packets := make(chan packet)
+	go func() {
+		defer close(packets)
+		for {
+			var p packet
+			if p.orders, p.fds, p.err = w.Conn.ReceiveOrders(64); p.err == nil || !errors.Is(p.err, io.EOF) {
+				select {
+				case packets <- p:
+				case <-ctx.Done():
+					for _, fd := range p.fds {
+						closeFd(fd)
+					}
+					return
+				}
+			}
+			if p.err != nil {
+				return
+			}
+		}
+	}()
+	return packets
+}
+
+// packet is what one receive brought.
+type packet struct {
+	orders []order.Order
+	fds    []int
+	err    error
+}
+
+// do carries out one order.
+func (w *Worker) do(ctx context.Context, o *order.Order, fd int) {
+	defer closeFd(fd)
+	switch o.Verb {
+	case "deliver":
+		w.say(w.Client.Deliver(ctx, o, fd, make([]order.Answer, 0, 2+len(o.Rcpts))))
+	case "resolve":
+		w.say([]order.Answer{w.Client.Resolve(ctx, o)})
+	case "next":
+		// The next order to the same site finds the idle connection by itself; there is nothing to get ready.
+		w.say([]order.Answer{{Kind: 'E', Seq: o.Seq}})
+	}
+}
+
+func closeFd(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+// say sends answers, those of several orders in one packet where they come together.
+func (w *Worker) say(answers []order.Answer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ready = append(w.ready, answers...)
+	if w.sending {
+		return
+	}
+	w.sending = true
+	for len(w.ready) > 0 && w.failed == nil {
+		batch := w.ready
+		w.ready = nil
+		w.mu.Unlock()
+		err := w.Conn.SendAnswers(batch)
+		w.mu.Lock()
+		w.failed = err // queue-run has gone; it will give the orders again, with repeat=1
+	}
+	w.sending = false
+}

@@ -14,11 +14,9 @@ import (
 
 	"pennypost/deliver/local"
 	"pennypost/internal/config"
-	"pennypost/internal/domains"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 	"pennypost/internal/order"
-	"pennypost/maildir"
 )
 
 func main() {
@@ -43,24 +41,13 @@ func main() {
 }
 
 func run(c *cli.Context) error {
-	conf, err := config.Load(c.Path("config"), "mail", "local")
+	conf, err := config.Load(c.Path("config"), local.Sections...)
 	if err != nil || c.Bool("check") {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	m, l := &conf.Mail, &conf.Local
-	agent := &local.Agent{
-		Directory: domains.Open(conf.Domains, domains.Settings{Separators: m.Separators, MailPath: m.Path, Layout: m.Layout,
-			Quota: m.Quota, DefaultDomain: conf.DefaultDomain, Programs: m.Programs}),
-		Store:     maildir.Store{Stamp: m.Stamp},
-		Hostname:  conf.Hostname,
-		State:     conf.State,
-		Link:      m.Link,
-		SyncEvery: l.SyncEvery,
-		Programs:  local.Programs{Allowed: m.Programs, Time: l.ProgramTime, Output: l.ProgramOutput, Environment: l.Environment},
-		Log:       &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time"), Gather: c.Bool("worker")},
-	}
+	agent := local.FromConfig(conf, &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time") || conf.Log.Times, Gather: c.Bool("worker")})
 	if !c.Bool("worker") {
 		return cli.Exit("", agent.Once(c.String("sender"), c.Args().Slice(), os.Stdin, os.Stdout))
 	}

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"pennypost/internal/address"
+	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/maillog"
 	"pennypost/maildir"
@@ -55,6 +56,28 @@ type Agent struct {
 	boxes boxes
 	host  string // Hostname as it stands in file names
 	once  sync.Once
+}
+
+// Sections are the sections of mail.toml that deliver-local reads.
+var Sections = []string{"mail", "log", "local"}
+
+// FromConfig is the agent mail.toml describes.
+func FromConfig(conf *config.Config, log *maillog.Log) *Agent {
+	return &Agent{
+		Directory: domains.FromConfig(conf),
+		Store:     maildir.Store{Stamp: conf.Mail.Stamp},
+		Hostname:  conf.Hostname,
+		State:     conf.State,
+		Link:      conf.Mail.Link,
+		SyncEvery: conf.Local.SyncEvery,
+		Programs: Programs{
+			Allowed:     conf.Mail.Programs,
+			Time:        conf.Local.ProgramTime,
+			Output:      conf.Local.ProgramOutput,
+			Environment: conf.Local.Environment,
+		},
+		Log: log,
+	}
 }
 
 func (a *Agent) init() {

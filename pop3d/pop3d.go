@@ -1,0 +1,67 @@
+/*
+Package pop3d serves Maildirs by POP3: RFC 1939 with CAPA (2449), STLS (2595), AUTH (5034) and
+its response codes (2449, 3206). pop3d(8) is its manual.
+
+	pop3d.go          Server: connections in, sessions out
+	serve.go          from mail.toml and sockets to a Server at work
+	session.go        one connection: reads commands, batches replies
+	commands.go       the table: which command in which state
+	authorization.go  the AUTHORIZATION state: CAPA STLS USER PASS AUTH
+	transaction.go    the TRANSACTION state: STAT LIST UIDL RETR TOP DELE RSET
+	update.go         the UPDATE state: what DELE marked is removed at QUIT, and only then
+	maildrop.go       the messages of a session, as they were at login
+	send.go           LF to CRLF, dots stuffed, a block at a time
+
+A session is a snapshot of new/ and cur/ taken at login. RFC 1939 wants the maildrop locked; here it is
+not: other sessions, imapd, mutt and deliver-local work on at the same time, and a message somebody else
+has removed is -ERR for that message alone. Nothing is moved, renamed or marked by reading it.
+A connection that ends without QUIT removes nothing.
+*/
+package pop3d
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"pennypost/internal/listen"
+	"pennypost/internal/maillog"
+	"pennypost/login"
+	"pennypost/maildir"
+)
+
+// Checker says who is there; *login.Checker is one.
+type Checker interface {
+	Check(ctx context.Context, r login.Request) (*login.Identity, error)
+}
+
+// Server serves connections. Its fields are not changed while it does.
+type Server struct {
+	Hostname string
+	Checker  Checker
+	TLS      *tls.Config // nil: there is no TLS, and nobody can log in
+	Store    maildir.Store
+	State    string        // state/over is below it
+	IdleTime time.Duration // RFC 1939 section 3: at least ten minutes
+	Limits   listen.Limits
+	Log      *maillog.Log
+}
+
+// handshakeTime bounds a TLS handshake.
+const handshakeTime = 30 * time.Second
+
+// Handle serves one connection to its end: POP3, or POP3S where implicit is set.
+func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
+	s := newSession(srv, conn, implicit)
+	defer s.close()
+	stop := context.AfterFunc(ctx, s.interrupt)
+	defer stop()
+	s.serve(ctx)
+}
+
+// Refuse answers a connection beyond the limits.
+func Refuse(conn net.Conn) {
+	conn.SetWriteDeadline(time.Now().Add(time.Second))
+	conn.Write([]byte("-ERR [SYS/TEMP] too many connections, try later\r\n"))
+}

@@ -1,0 +1,178 @@
+/*
+Package uids is the one table of who owns what: the users and groups of the suite, and the owner and mode of every
+directory and file that more than one of them meets. Installer, checks and tests read it; pennypost(7) shows it.
+
+What a program does not need, it cannot read:
+
+	uid         runs                     may enter
+	mailin      smtpd                    in/mx in/submit in/lmtp
+	mailpick    queue-pickup             drop, in/pickup
+	mailqueue   queue-run                the spool but drop and the archive; no network, no Maildirs
+	mailout     deliver-remote           nothing: it is handed descriptors
+	vmail       deliver-local, pop3d     the Maildirs, in/local
+
+Every directory that holds an entry belongs to root, so that root can set owners without following anybody's links
+(threats.md, A, rule 7).
+*/
+package uids
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+)
+
+// User is one of ours. Its own group has its name.
+type User struct {
+	Name    string
+	Comment string
+	Groups  []string // besides its own
+}
+
+// Users are the uids. mailqueue is in the group of each producer, to take what they bring.
+var Users = []User{
+	{"mailin", "Pennypost: smtpd", []string{"mailmsg", "mailauth", "mailtls"}},
+	{"maillogin", "Pennypost: TLS and login", []string{"mailtls"}},
+	{"mailauth", "Pennypost: credentials", nil},
+	{"mailpick", "Pennypost: queue-pickup", []string{"maildrop"}},
+	{"mailqueue", "Pennypost: queue-run", []string{"mailmsg", "mailin", "mailpick", "maillist", "vmail"}},
+	{"mailout", "Pennypost: deliver-remote", nil},
+	{"vmail", "Pennypost: mailboxes of virtual users", []string{"mailmsg", "mailauth", "mailtls"}},
+	{"mailcmd", "Pennypost: programs of virtual users", nil},
+	{"maillist", "Pennypost: mailing lists", nil},
+	{"mailarch", "Pennypost: archive", nil},
+}
+
+// Group is one that is nobody's own.
+type Group struct{ Name, Use string }
+
+// Groups are the shared groups.
+var Groups = []Group{
+	{"maildrop", "of files in drop/, whoever wrote them"},
+	{"mailmsg", "of message files: vmail may link what smtpd wrote, and cannot enter where it lies"},
+	{"mailtls", "may read the keys of our certificates"},
+	{"mailread", "may list the queue"},
+	{"mailadmin", "may steer the queue"},
+}
+
+// Paths are the roots of mail.toml(5).
+type Paths struct {
+	Etc     string // the directory of mail.toml
+	Domains string
+	Spool   string
+	State   string
+	Run     string
+	Mail    string // above the first % of mail.path
+}
+
+// DefaultPaths are those of an empty mail.toml.
+var DefaultPaths = Paths{
+	Etc:     "/etc/pennypost",
+	Domains: "/etc/pennypost/domains",
+	Spool:   "/var/spool/pennypost",
+	State:   "/var/lib/pennypost",
+	Run:     "/run/pennypost",
+	Mail:    "/var/mail/pennypost",
+}
+
+// Entry is one directory, FIFO or file.
+type Entry struct {
+	Path  string
+	Mode  fs.FileMode // with type: fs.ModeDir, fs.ModeNamedPipe, or 0
+	Owner string
+	Group string
+	Why   string
+}
+
+const (
+	dir  = fs.ModeDir
+	fifo = fs.ModeNamedPipe
+	gid  = fs.ModeSetgid
+	keep = fs.ModeSetgid | fs.ModeSticky
+)
+
+var (
+	etc = []Entry{
+		{"", dir | 0o755, "root", "root", "configuration, written by admins only"},
+		{"mail.toml", 0o644, "root", "root", ""},
+		{"tls", dir | 0o750, "root", "mailtls", "certificates and their keys"},
+	}
+	domains = []Entry{
+		{"", dir | 0o755, "root", "root", "accounts and aliases; credentials/ are 2750 root:mailauth"},
+	}
+	state = []Entry{
+		{"", dir | 0o755, "root", "root", "what programs learn"},
+		{"auth", dir | 0o700, "mailauth", "mailauth", "last use, one-time steps"},
+		{"over", dir | 0o755, "vmail", "vmail", "accounts over quota; smtpd looks"},
+	}
+	run = []Entry{
+		{"", dir | 0o755, "root", "root", "sockets"},
+		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
+		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},
+	}
+	mail = []Entry{
+		{"", dir | 0o700, "vmail", "vmail", "Maildirs"},
+	}
+	spool = append([]Entry{
+		{"", dir | 0o755, "root", "root", ""},
+		{"FORMAT", 0o644, "root", "root", ""},
+		{"drop", dir | 0o755, "root", "root", ""},
+		{"drop/tmp", dir | keep | 0o733, "mailpick", "maildrop", "anybody adds, nobody lists"},
+		{"drop/new", dir | keep | 0o733, "mailpick", "maildrop", "anybody adds, nobody lists"},
+		{"drop/trigger", fifo | 0o622, "mailpick", "maildrop", ""},
+		{"in", dir | 0o755, "root", "root", ""},
+		{"q", dir | 0o750, "mailqueue", "mailread", "messages on their way"},
+		{"hold", dir | gid | 0o770, "mailqueue", "mailadmin", ""},
+		{"bad", dir | gid | 0o770, "mailqueue", "mailadmin", ""},
+		{"pause", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
+		{"limit", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
+		{"kick", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
+		{"site", dir | 0o755, "mailqueue", "mailread", ""},
+		{"results", dir | 0o750, "mailqueue", "mailread", ""},
+		{"index", dir | 0o700, "mailqueue", "mailqueue", "checkpoint, a cache"},
+		{"run", dir | 0o755, "mailqueue", "mailqueue", "locks"},
+		{"archive", dir | 0o755, "root", "root", ""},
+		{"archive/new", dir | gid | 0o770, "mailqueue", "mailarch", "second links"},
+	}, producers(
+		"mx", "mailin", "mailmsg",
+		"submit", "mailin", "mailmsg",
+		"lmtp", "mailin", "mailmsg",
+		"pickup", "mailpick", "mailpick",
+		"list", "maillist", "maillist",
+		"bounce", "mailqueue", "mailqueue",
+		"local", "vmail", "vmail",
+		"adopt", "mailqueue", "mailadmin",
+	)...)
+)
+
+// producers are the directories below in/: name, uid, group of the files.
+func producers(table ...string) (list []Entry) {
+	for row := range slices.Chunk(table, 3) {
+		name, owner, group := "in/"+row[0], row[1], row[2]
+		enter := owner // the group that may enter: mailqueue is in it
+		if row[0] == "adopt" {
+			enter = group
+		}
+		list = append(list,
+			Entry{name, dir | 0o750, "root", enter, ""},
+			Entry{name + "/tmp", dir | gid | 0o770, owner, group, "being written"},
+			Entry{name + "/new", dir | gid | 0o770, owner, group, "accepted"},
+			Entry{name + "/trigger", fifo | 0o620, "mailqueue", enter, ""},
+		)
+	}
+	return list
+}
+
+// Table is every entry, parents first.
+func Table(p Paths) (all []Entry) {
+	for _, part := range []struct {
+		root    string
+		entries []Entry
+	}{{p.Etc, etc}, {p.Domains, domains}, {p.Spool, spool}, {p.State, state}, {p.Run, run}, {p.Mail, mail}} {
+		for _, e := range part.entries {
+			e.Path = filepath.Join(part.root, e.Path)
+			all = append(all, e)
+		}
+	}
+	return all
+}

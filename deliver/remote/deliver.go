@@ -46,10 +46,11 @@ func (c *Client) deliver(ctx context.Context, m *message, site string) (about *s
 		if t == nil {
 			continue
 		}
-		for _, r := range open(g.rcpts) {
+		left := open(g.rcpts)
+		for _, r := range left {
 			r.answer(t.host, t.Result)
 		}
-		if t.site {
+		if t.site && len(left) == len(g.rcpts) { // a host that judged somebody can be spoken to
 			about = &t.Result
 		}
 	}
@@ -100,6 +101,7 @@ func (c *Client) groupOf(ctx context.Context, m *message, site, domain string) (
 		if g.x, none = c.lookup(ctx, domain); none != nil {
 			return nil, &trouble{Result: *none, site: none.Outcome == status.Deferred}
 		}
+		d.site = g.x.key
 		d.key = g.x.key + d.key[strings.IndexByte(d.key, 0):] // the set may have changed since the order was written
 	}
 	return g, nil

@@ -11,6 +11,7 @@ import (
 
 // destination is where one group of recipients goes, and how.
 type destination struct {
+	site        string // as logs name it
 	key         string // of its idle connections
 	name        string // host of a smtp: or lmtp: site, "" for MX
 	port        int
@@ -22,7 +23,7 @@ type destination struct {
 
 // fixed reads a site that needs no MX: smtp://HOST:PORT, lmtp:PATH, lmtp:HOST:PORT. ok is false for the key of an MX set.
 func (c *Client) fixed(site string, from address.Path, domain string) (d *destination, ok bool, err error) {
-	d = &destination{login: c.loginFor(site, from, domain)}
+	d = &destination{site: site, login: c.loginFor(site, from, domain)}
 	at, isSMTP := strings.CutPrefix(site, "smtp://")
 	if !isSMTP {
 		if at, d.lmtp = strings.CutPrefix(site, "lmtp:"); !d.lmtp {

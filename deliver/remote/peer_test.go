@@ -323,4 +323,3 @@ const zone = `
 	example.test  MX 10 mx.example.test
 	mx.example.test A 127.0.0.1
 `
-

@@ -52,8 +52,10 @@ type extensions struct {
 
 // open connects to a host and gets the session to where MAIL may be said.
 func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *trouble) {
+	began := time.Now()
 	conn, at, t := c.dial(ctx, h)
 	if t != nil {
+		c.log.OpenFail(d.site, t.host, errors.New(t.Text))
 		return nil, t
 	}
 	s := &session{c: c, conn: conn, tcp: conn, r: bufio.NewReaderSize(conn, 4096), label: h.label(at), addr: at, name: h.name,
@@ -65,8 +67,14 @@ func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *
 		} else {
 			s.close()
 		}
+		c.log.OpenFail(d.site, s.label, errors.New(t.Text))
 		return nil, t
 	}
+	tls := ""
+	if s.conn != s.tcp {
+		tls = s.secure
+	}
+	c.log.Open(d.site, s.label, tls, time.Since(began))
 	return s, nil
 }
 

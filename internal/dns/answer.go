@@ -56,7 +56,7 @@ func parse(packet []byte, id uint16, asked string, q question, trust bool) (answ
 		return answer{}, rcodeError(h.RCode)
 	}
 	a := answer{secure: h.AuthenticData && trust, ttl: longest}
-	owner, err := a.records(&p, q)
+	owner, err := a.records(&p, q, len(packet))
 	if err != nil {
 		return answer{}, errMalformed
 	}
@@ -82,7 +82,7 @@ func parse(packet []byte, id uint16, asked string, q question, trust bool) (answ
 
 // records collects what the answer section has for q, following aliases, and returns the name at the end of the chain.
 // A server puts an alias before what it leads to; others are allowed for by looking again.
-func (a *answer) records(p *dnsmessage.Parser, q question) (owner string, err error) {
+func (a *answer) records(p *dnsmessage.Parser, q question, room int) (owner string, err error) {
 	type record struct {
 		owner string
 		ttl   time.Duration
@@ -97,6 +97,9 @@ func (a *answer) records(p *dnsmessage.Parser, q question) (owner string, err er
 		}
 		if err != nil {
 			return "", err
+		}
+		if room -= int(h.Length); room < 0 { // dnsmessage does not look whether a record ends inside the packet
+			return "", errMalformed
 		}
 		if h.Class != dnsmessage.ClassINET || h.Type != q.typ && h.Type != dnsmessage.TypeCNAME || len(found) >= maxRecords {
 			if err := p.SkipAnswer(); err != nil {

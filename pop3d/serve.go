@@ -91,6 +91,15 @@ func Listeners(conf *config.POP3D, flags []string) (map[string][]net.Listener, e
 	return open, nil
 }
 
+// Listen serves what Listeners gives.
+func (srv *Server) Listen(ctx context.Context, conf *config.POP3D, flags []string) error {
+	listeners, err := Listeners(conf, flags)
+	if err != nil {
+		return err
+	}
+	return srv.Serve(ctx, listeners)
+}
+
 // Serve answers connections of the listeners, named by service, until ctx ends.
 func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listener) error {
 	if srv.TLS == nil && len(listeners["pop3s"]) > 0 {

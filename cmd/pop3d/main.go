@@ -52,10 +52,6 @@ func run(c *cli.Context) error {
 		srv.Handle(ctx, conn, c.String("service") == "pop3s")
 		return nil
 	}
-	listeners, err := pop3d.Listeners(&conf.POP3D, c.StringSlice("listen"))
-	if err != nil {
-		return err
-	}
 	go pop3d.ReloadOn(syscall.SIGHUP, certs)
-	return srv.Serve(ctx, listeners)
+	return srv.Listen(ctx, &conf.POP3D, c.StringSlice("listen"))
 }

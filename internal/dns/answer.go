@@ -128,7 +128,7 @@ func (a *answer) records(p *dnsmessage.Parser, q question, room int) (owner stri
 		a.aliases++
 		owner = lower(alias.body.(*dnsmessage.CNAMEResource).CNAME)
 	}
-	if a.aliases > maxAliases {
+	if a.aliases > maxAliases || owner == "" { // a loop, or an alias of the root
 		return "", errMalformed
 	}
 	for _, rec := range found {

@@ -32,6 +32,9 @@ func (a *Answer) Append(b []byte) []byte {
 			b = append(b, " host="...)
 			b = escape.Append(b, a.Host)
 		}
+		if a.DSN {
+			b = append(b, " dsn=1"...)
+		}
 		b = append(b, ' ')
 		b = escape.Append(b, clip(a.Result.Text))
 	case 'S':
@@ -105,7 +108,7 @@ func parseAnswer(line string) (a Answer, err error) {
 	return a, err
 }
 
-// result reads "NUM status code [host=HOST] text". NUM 0 stands for the whole order.
+// result reads "NUM status code [host=HOST] [dsn=1] text". NUM 0 stands for the whole order.
 func (a *Answer) result(line string) (err error) {
 	switch a.Kind {
 	case 'Z':
@@ -127,14 +130,23 @@ func (a *Answer) result(line string) (err error) {
 	if a.Result.Code, err = strconv.Atoi(code); err != nil || a.Result.Code < 0 || a.Result.Code > 999 {
 		return errors.New("no reply code")
 	}
-	if host, rest, ok := strings.Cut(line, " "); ok && strings.HasPrefix(host, "host=") {
-		if a.Host, err = escape.Parse(host[len("host="):]); err != nil {
+	for { // an escaped text has no '='
+		word, rest, more := strings.Cut(line, " ")
+		key, value, ok := strings.Cut(word, "=")
+		if !more || !ok {
+			a.Result.Text, err = escape.Parse(line)
 			return err
+		}
+		switch key {
+		case "host":
+			if a.Host, err = escape.Parse(value); err != nil {
+				return err
+			}
+		case "dsn":
+			a.DSN = value == "1"
 		}
 		line = rest
 	}
-	a.Result.Text, err = escape.Parse(line)
-	return err
 }
 
 func parseTTL(word string) (time.Duration, error) {

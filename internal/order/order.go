@@ -5,7 +5,7 @@ SOCK_SEQPACKET connection, one order line and one freshly opened descriptor each
 	deliver SEQ ID attempt=N repeat=0|1 site=KEY [form=ready] [header=H] size=S wire=W [sender=ADDR] rcpt=NUM:ADDR …
 	resolve SEQ DOMAIN                next SEQ                quit
 
-	K|Z|D SEQ NUM status code [host=HOST] text          S SEQ text           E SEQ
+	K|Z|D SEQ NUM status code [host=HOST] [dsn=1] text          S SEQ text           E SEQ
 	F SEQ NUM ADDRESS                 site SEQ KEY ttl=S   (or Z / D with NUM 0)
 
 Words are percent-escaped (package escape), the text of an answer is the rest of the line, escaped as one word.
@@ -69,6 +69,7 @@ type Answer struct {
 	Num    queue.Num
 	Result status.Result // K Z D; Text also for S
 	Host   string        // K Z D of a remote attempt: "mx1.example.org[192.0.2.5]", with host= before the text
+	DSN    bool          // K: the next hop took the DSN parameters and reports itself (dsn=1)
 	Target address.Path  // F
 	Site   string        // R
 	TTL    time.Duration // R

@@ -37,15 +37,32 @@ func (s *Scheduler) Kick(x *Site, spread time.Duration, now Time) {
 	}
 	for it := x.waiting.top(); it != nil; it = x.waiting.top() {
 		x.waiting.remove(it)
+		it.Forced = true
 		x.enqueue(it)
 	}
 	s.refresh(x, now)
+}
+
+// Sooner makes a waiting item due at an earlier time. Unlike Hasten it asks nothing of its site.
+func (s *Scheduler) Sooner(it *Item, due, now Time) {
+	if it.state != waiting || due >= it.due {
+		return
+	}
+	it.site.waiting.remove(it)
+	if due <= now {
+		it.site.enqueue(it)
+	} else {
+		it.due = due
+		it.site.waiting.push(it)
+	}
+	s.refresh(it.site, now)
 }
 
 // Hasten makes a waiting item ready.
 func (s *Scheduler) Hasten(it *Item, now Time) {
 	if it.state == waiting {
 		it.site.waiting.remove(it)
+		it.Forced = true
 		it.site.enqueue(it)
 	}
 	s.Kick(it.site, 0, now)
@@ -139,3 +156,9 @@ func (x *Site) Empty() bool { return x.items == 0 && x.used == 0 }
 
 // Paused reports whether the site is paused.
 func (x *Site) Paused() bool { return x.paused }
+
+// Tried reports whether the site was asked anything since the scheduler began.
+func (x *Site) Tried() bool { return x.starts > 0 }
+
+// Due is when a waiting item is due, and when a running one began.
+func (it *Item) Due() Time { return it.due }

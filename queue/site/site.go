@@ -69,6 +69,7 @@ type Item struct {
 	Flow     string
 	Attempts uint16 // 0: never tried
 	Class    Class
+	Forced   bool // Kick or Hasten made it ready before its time
 	state    state
 	slow     bool
 	bank     int8

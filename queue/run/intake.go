@@ -1,0 +1,206 @@
+package run
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"pennypost/queue"
+	"pennypost/queue/site"
+)
+
+// hinted takes a batch of hints; a nil batch says that some were lost.
+func (r *Runner) hinted(batch []queue.Found) {
+	if batch == nil {
+		select {
+		case r.onlyNew <- struct{}{}:
+		default:
+		}
+		return
+	}
+	if r.pending = append(r.pending, batch...); len(r.pending) == len(batch) {
+		r.batchAt = time.Now()
+	}
+}
+
+// scan takes a piece of a scan; a nil piece is its end.
+func (r *Runner) scan(batch []queue.Found) {
+	if batch == nil {
+		r.endScan()
+		return
+	}
+	for _, f := range batch {
+		if m := r.messages[f.ID]; m != nil {
+			m.flags &^= seenFlag
+			r.moved(m, f.Name)
+			continue
+		}
+		r.found = append(r.found, f)
+	}
+}
+
+// moved notes that a known message is somewhere else now: a person released it, or an earlier runner's Take.
+func (r *Runner) moved(m *message, name string) {
+	if m.live == nil && m.path() != name && strings.HasPrefix(name, "q/") {
+		if m.name = name; name == queue.QPath(m.id)+"/"+m.id {
+			m.name = ""
+		}
+	}
+}
+
+// endScan is the end of the first scan: what the checkpoint knew and nobody saw has gone.
+func (r *Runner) endScan() {
+	if r.scanned {
+		return
+	}
+	r.scanned = true
+	for _, m := range append([]*message(nil), r.all...) {
+		if m.flags&seenFlag != 0 && m.live == nil {
+			r.forget(m)
+		}
+	}
+}
+
+const (
+	hintsPerTurn = 256
+	foundPerTurn = 64 // each may cost a cold read
+)
+
+// intake looks at what hints and scans brought: hints first.
+func (r *Runner) intake() {
+	n := min(len(r.pending), hintsPerTurn)
+	for _, f := range r.pending[:n] {
+		r.admit(f, true)
+	}
+	if r.pending = r.pending[n:]; len(r.pending) == 0 {
+		r.pending = nil
+	}
+	n = min(len(r.found), foundPerTurn)
+	for _, f := range r.found[:n] {
+		r.admit(f, false)
+	}
+	if r.found = r.found[n:]; len(r.found) == 0 {
+		r.found = nil
+	}
+}
+
+// admit makes a message of what was found and puts it in line.
+func (r *Runner) admit(f queue.Found, hint bool) {
+	if r.messages[f.ID] != nil {
+		return
+	}
+	if r.ended[f.ID] { // the power went between journal and unlink
+		delete(r.ended, f.ID)
+		if err := r.Spool.Remove(f.Name); err != nil {
+			r.log.Warn("remove "+f.ID, err)
+		}
+		return
+	}
+	m := &message{id: f.ID, name: f.Name}
+	if f.Name[0] == 'q' && f.Name == queue.QPath(f.ID)+"/"+f.ID {
+		m.name = ""
+	}
+	m.item.Owner = m
+	if !hint {
+		m.flags |= scannedFlag
+	}
+	m.born = r.bornOf(f.ID, hint)
+	r.enrol(m)
+	r.consider(m)
+}
+
+// enrol puts m into memory.
+func (r *Runner) enrol(m *message) {
+	m.index = int32(len(r.all))
+	r.all = append(r.all, m)
+	r.messages[m.id] = m
+	if strings.HasPrefix(m.name, "in/") {
+		r.fresh = append(r.fresh, m)
+	}
+}
+
+// bornOf is when a message's age was 0. The id's time is believed as far as it makes sense: a message just announced
+// is new whatever the clock says, and the time we did not run does not count (S140).
+func (r *Runner) bornOf(id string, hint bool) int32 {
+	now := r.now()
+	age := time.Since(queue.TimeOf(id))
+	if age < 0 || hint && age > time.Hour {
+		age = 0
+	}
+	if !hint {
+		age -= min(age, r.downtime)
+	}
+	return int32((now - age) / time.Second)
+}
+
+// consider opens m, routes it and puts it in line.
+func (r *Runner) consider(m *message) {
+	l, err := r.open(m)
+	if err == nil && l.st.Ended {
+		r.end(m)
+		return
+	}
+	if err == nil {
+		if r.waitsForRelease(m) {
+			return
+		}
+		if hold, why := r.pausedRule(m); hold {
+			r.postpone(m, why)
+			return
+		}
+		err = r.plan(m)
+	}
+	switch {
+	case errors.Is(err, errGone):
+	case err != nil:
+		r.log.Warn("message "+m.id, err)
+		r.retryOpen(m)
+	default:
+		r.line(m)
+		r.settle(m)
+	}
+}
+
+// retryOpen puts a message that the disk did not let us read in line again.
+func (r *Runner) retryOpen(m *message) {
+	if r.messages[m.id] != m || !m.item.Idle() {
+		return
+	}
+	now := r.now()
+	m.item = site.Item{Owner: m, Attempts: 1, Cost: 1, MiB: 1}
+	r.local.Add(&m.item, lookSite, now+site.Time(time.Minute), now)
+}
+
+// lookSite is the site of messages that have to be looked at again before they go anywhere.
+const lookSite = "look"
+
+// waitsForRelease puts a message with a time of its own (RFC 4865) in line for it.
+func (r *Runner) waitsForRelease(m *message) bool {
+	at := m.live.m.Env.HoldUntil
+	if at.IsZero() || !at.After(time.Now()) {
+		return false
+	}
+	r.postponeUntil(m, at)
+	return true
+}
+
+func (r *Runner) postponeUntil(m *message, at time.Time) {
+	if err := r.take(m); err != nil {
+		r.vanished(m)
+		return
+	}
+	m.born = int32(r.moment(at) / time.Second) // its age begins when it is released
+	r.postponeFor(m, min(time.Until(at), longest))
+}
+
+// postpone waits for pause/ to change.
+func (r *Runner) postpone(m *message, why string) { r.postponeFor(m, longest) }
+
+func (r *Runner) postponeFor(m *message, d time.Duration) {
+	now := r.now()
+	if !m.item.Idle() {
+		return
+	}
+	m.item = site.Item{Owner: m, Attempts: 1, Cost: 1, MiB: 1, Flow: "wait"}
+	r.local.Add(&m.item, lookSite, now+d, now)
+}

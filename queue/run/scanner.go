@@ -1,0 +1,80 @@
+package run
+
+import (
+	"time"
+
+	"pennypost/queue"
+)
+
+// piece is how many names of a scan the loop is given at a time.
+const piece = 512
+
+// scanner looks through the spool in the background: everything at the start, then what is new every scan_every
+// and when hints were lost, then q/ once an hour for what people put there.
+func (r *Runner) scanner(stop chan struct{}) {
+	r.recallAll(stop)
+	everything := append(queue.NewDirs(), "q")
+	if !r.look(stop, everything) {
+		return
+	}
+	every := r.Conf.ScanEvery
+	if every <= 0 {
+		every = time.Minute
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		dirs := queue.NewDirs()
+		select {
+		case <-stop:
+			return
+		case <-r.onlyNew:
+		case <-tick.C:
+			if time.Duration(n)*every >= time.Hour {
+				dirs, n = everything, 0
+				if err := r.Spool.Sweep(time.Now()); err != nil {
+					r.log.Warn("sweep", err)
+				}
+			}
+		}
+		if !r.look(stop, dirs) {
+			return
+		}
+	}
+}
+
+// look scans dirs and gives the loop what is there, in pieces; a nil piece at the end.
+func (r *Runner) look(stop chan struct{}, dirs []string) bool {
+	batch := make([]queue.Found, 0, piece)
+	give := func() bool {
+		select {
+		case r.scans <- batch:
+			return true
+		case <-stop:
+			return false
+		}
+	}
+	for _, dir := range dirs {
+		err := r.Spool.Scan(func(f queue.Found) error {
+			batch = append(batch, f)
+			if len(batch) == piece {
+				if !give() {
+					return errGone
+				}
+				batch = make([]queue.Found, 0, piece)
+			}
+			return nil
+		}, dir)
+		if err == errGone {
+			return false
+		}
+		if err != nil {
+			r.log.Warn("scan "+dir, err)
+		}
+	}
+	if len(batch) > 0 && !give() {
+		return false
+	}
+	batch = nil
+	return give()
+}

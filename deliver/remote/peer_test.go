@@ -146,7 +146,7 @@ func checkWire(t *testing.T, wire []byte) {
 
 // smtp is a well-behaved session; ext is what EHLO offers, replies maps the beginning of a command to another reply.
 func (d *dialogue) smtp(ext []string, replies map[string]string) (messages []string) {
-	answer := func(command, usual string) {
+	answer := func(command, usual string) string {
 		for prefix, other := range replies {
 			if strings.HasPrefix(command, prefix) {
 				usual = other
@@ -155,6 +155,7 @@ func (d *dialogue) smtp(ext []string, replies map[string]string) (messages []str
 		if usual != "" {
 			d.say(strings.Split(usual, "\n")...)
 		}
+		return usual
 	}
 	answer("greeting", "220 mx.test ESMTP")
 	var chunks bytes.Buffer
@@ -172,13 +173,13 @@ func (d *dialogue) smtp(ext []string, replies map[string]string) (messages []str
 			}
 			answer(line, strings.Join(lines, "\n"))
 		case "DATA":
-			answer(line, "354 go on")
+			if answer(line, "354 go on")[0] != '3' {
+				break
+			}
 			text := d.data()
 			messages = append(messages, text)
 			d.p.note("C", fmt.Sprintf("(%d octets)", len(text)))
-			if verb := "."; true {
-				answer(verb, "250 2.6.0 taken")
-			}
+			answer(".", "250 2.6.0 taken")
 		case "BDAT":
 			var n int
 			fmt.Sscanf(line, "BDAT %d", &n)

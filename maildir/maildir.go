@@ -43,6 +43,7 @@ type Opener func(root string) (durable.Disk, error)
 type Store struct {
 	Stamp string // name of the file that marks a mounted store, looked for above the Maildir; "" looks for nothing
 	Open  Opener // nil is durable.Open
+	Now   func() time.Time
 }
 
 // Maildir is one open Maildir.
@@ -65,9 +66,10 @@ func (s *Store) disk(root string) (durable.Disk, error) {
 
 // Get opens the Maildir root and makes what is missing of it.
 func (s *Store) Get(root string) (*Maildir, error) {
+	made := 0 // levels, from the Maildir upwards
 	disk, err := s.disk(root)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = s.mkdirs(root); err == nil {
+		if made, err = s.mkdirs(root); err == nil {
 			disk, err = s.disk(root)
 		}
 	}
@@ -75,7 +77,14 @@ func (s *Store) Get(root string) (*Maildir, error) {
 		return nil, err
 	}
 	m := &Maildir{root, disk}
-	if err = m.complete(); err == nil {
+	complete, err := m.complete()
+	if err == nil {
+		if !complete {
+			made++
+		}
+		err = s.settle(root, made)
+	}
+	if err == nil {
 		err = disk.Hold("tmp", "new")
 	}
 	if err != nil {
@@ -94,8 +103,8 @@ func (s *Store) Existing(root string) (*Maildir, error) {
 	return &Maildir{root, disk}, nil
 }
 
-// mkdirs makes root and what is missing above it, each level on disk before the next.
-func (s *Store) mkdirs(root string) error {
+// mkdirs makes root and what is missing above it, and says how many directories that were.
+func (s *Store) mkdirs(root string) (made int, err error) {
 	var missing []string
 	at := filepath.Clean(root)
 	for {
@@ -106,24 +115,51 @@ func (s *Store) mkdirs(root string) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer disk.Close()
 		if err := s.mounted(at); err != nil {
-			return err
+			return 0, err
 		}
 		name := "."
 		for i := len(missing) - 1; i >= 0; i-- {
-			parent := name
 			name = filepath.Join(name, missing[i])
 			if err := disk.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-				return err
-			}
-			if err := disk.SyncDir(parent); err != nil {
-				return err
+				return 0, err
 			}
 		}
-		return nil
+		return len(missing), nil
+	}
+}
+
+// young is an age at which a directory may not be on disk yet.
+const young = 5 * time.Minute
+
+// settle puts on disk what was made at and above root: by us just now, made levels of it, or by
+// somebody who died before he came to it. Mail in a directory that a power cut takes away is lost
+// all the same.
+func (s *Store) settle(root string, made int) error {
+	now := time.Now
+	if s.Now != nil {
+		now = s.Now
+	}
+	for level, at := 0, filepath.Clean(root); ; level, at = level+1, filepath.Dir(at) {
+		disk, err := s.disk(at)
+		if err != nil {
+			return err
+		}
+		info, err := disk.Stat(".")
+		fresh := level < made || err == nil && now().Sub(info.ModTime) < young
+		if fresh && err == nil {
+			err = disk.SyncDir(".")
+		}
+		disk.Close()
+		if level > 0 && level > made && err != nil { // not ours to read, or to sync
+			return nil
+		}
+		if err != nil || !fresh || at == "/" || at == "." {
+			return err
+		}
 	}
 }
 
@@ -158,23 +194,20 @@ func (s *Store) mounted(dir string) error {
 	}
 }
 
-// complete makes tmp/, new/ and cur/ where they are missing.
-func (m *Maildir) complete() error {
-	made := false
+// complete makes tmp/, new/ and cur/ where they are missing, and reports whether none was.
+func (m *Maildir) complete() (was bool, err error) {
+	was = true
 	for _, dir := range subdirs {
 		_, err := m.Disk.Stat(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = m.Disk.Mkdir(dir, 0o700)
-			made = true
+			was = false
 		}
 		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+			return was, err
 		}
 	}
-	if made {
-		return m.Disk.SyncDir(".")
-	}
-	return nil
+	return was, nil
 }
 
 // Folder opens the Maildir of the folder name, "Lists/go", and makes it where it is missing.

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"pennypost/internal/address"
 	"pennypost/internal/domains"
 	"pennypost/internal/durable"
+	"pennypost/internal/maillog"
 	"pennypost/internal/order"
 	"pennypost/internal/status"
 	"pennypost/maildir"
@@ -52,6 +54,7 @@ func newBench(t *testing.T) *bench {
 		State:     filepath.Join(dir, "state"),
 		Link:      true,
 		Programs:  Programs{Allowed: true, Time: 5 * time.Second, Output: 1000},
+		Log:       &maillog.Log{Program: "deliver-local", Out: io.Discard},
 	}, bob}
 }
 

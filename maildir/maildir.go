@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -254,18 +255,22 @@ func (m *Maildir) Tidy(now time.Time) {
 	}
 }
 
-// Find looks in new/ and cur/ for a message whose name up to the first comma is base.
-func (m *Maildir) Find(base string) (name string, found bool, err error) {
+// Since finds the messages in new/ and cur/ that were accepted at sec or later, by their names up to
+// the first comma: those an order could be a repeat of.
+func (m *Maildir) Since(sec int64) (map[string]string, error) {
+	found := make(map[string]string)
 	for _, dir := range []string{"new", "cur"} {
 		names, err := m.Disk.ReadDir(dir)
 		if err != nil {
-			return "", false, err
+			return nil, err
 		}
-		for _, n := range names {
-			if strings.HasPrefix(n, base) && Base(n) == base {
-				return dir + "/" + n, true, nil
+		for _, name := range names {
+			if at, _, ok := strings.Cut(name, "."); ok {
+				if n, err := strconv.ParseInt(at, 10, 64); err == nil && n >= sec {
+					found[Base(name)] = dir + "/" + name
+				}
 			}
 		}
 	}
-	return "", false, nil
+	return found, nil
 }

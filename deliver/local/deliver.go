@@ -183,7 +183,7 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 		b, err := a.boxes.get(root, now)
 		if err == nil {
 			c.box = b
-			if err = a.place(c, acc); err == nil {
+			if err = a.place(r, c, acc); err == nil {
 				break
 			}
 			if errors.Is(err, fs.ErrNotExist) && !tried { // removed or moved away while we held it
@@ -206,18 +206,18 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 }
 
 // place puts the copy where the next sync finds it: linked into new/, or written into tmp/.
-func (a *Agent) place(c *copying, acc *domains.Account) error {
+func (a *Agent) place(r *round, c *copying, acc *domains.Account) error {
 	rc := c.rcpt
 	o := &rc.job.order
 	var space [160]byte
 	b := maildir.AppendBase(space[:0], queue.TimeOf(o.ID).Unix(), o.ID, rc.num.String(), a.host)
 	base := len(b)
 	if o.Repeat || o.Attempt > 1 {
-		name, found, err := c.box.Find(string(b))
+		there, err := r.there(c.box, o.ID)
 		if err != nil {
 			return err
 		}
-		if found {
+		if name := there[string(b)]; name != "" {
 			c.how, c.dir = "repeat", name[:3]
 			return nil
 		}

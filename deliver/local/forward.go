@@ -17,12 +17,10 @@ type plan struct {
 	forward  []address.Path // queue-run sends there
 }
 
-var (
-	errPrograms = errors.New("forward file has a program line, and mail.programs is off")
-	errOutside  = errors.New("forward file names a Maildir outside the mail of its user")
-)
+var errOutside = errors.New("forward file names a Maildir outside the mail of its user")
 
-// plan reads the forward file; an account without one keeps its mail.
+// plan reads the forward file; an account without one keeps its mail. Programs and directories are
+// in it only where the account may have them: package domains sees to that.
 func (a *Agent) plan(account *domains.Account) (plan, error) {
 	p := plan{keep: account.Plain()}
 	for _, line := range account.Forward {
@@ -32,9 +30,6 @@ func (a *Agent) plan(account *domains.Account) (plan, error) {
 		case '&':
 			p.forward = append(p.forward, line.Target)
 		case '|':
-			if !a.Programs.Allowed {
-				return p, errPrograms
-			}
 			p.programs = append(p.programs, line.Arg)
 		case '/':
 			root, err := inside(account, line.Arg)

@@ -71,7 +71,6 @@ func FromConfig(conf *config.Config, log *maillog.Log) *Agent {
 		Link:      conf.Mail.Link,
 		SyncEvery: conf.Local.SyncEvery,
 		Programs: Programs{
-			Allowed:     conf.Mail.Programs,
 			Time:        conf.Local.ProgramTime,
 			Output:      conf.Local.ProgramOutput,
 			Environment: conf.Local.Environment,

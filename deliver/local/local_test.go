@@ -30,7 +30,10 @@ func (p people) Lookup(to address.Path) (domains.Answer, error) {
 }
 
 func (p people) Login(name string) (*domains.Account, error) {
-	return p[strings.TrimSuffix(name, "@example.org")], nil
+	if a := p[strings.TrimSuffix(name, "@example.org")]; a != nil {
+		return a, nil
+	}
+	return nil, domains.ErrNoAccount
 }
 
 const testID = "0fk2v9qk3x7m2c000-a"
@@ -53,7 +56,7 @@ func newBench(t *testing.T) *bench {
 		Hostname:  "mx.example.org",
 		State:     filepath.Join(dir, "state"),
 		Link:      true,
-		Programs:  Programs{Allowed: true, Time: 5 * time.Second, Output: 1000},
+		Programs:  Programs{Time: 5 * time.Second, Output: 1000},
 		Log:       &maillog.Log{Program: "deliver-local", Out: io.Discard},
 	}, bob}
 }
@@ -116,6 +119,7 @@ func (b *bench) deliverFile(o order.Order, f *os.File) (answers []order.Answer) 
 		answers = append(answers, a...)
 		return nil
 	})
+	r.batch([]order.Order{o})
 	b.agent.take(r, o, file)
 	r.commit(r.group())
 	r.wait()

@@ -76,9 +76,9 @@ func (a *Agent) one(r *round, o order.Order, file durable.File, user string) {
 	r.pending = 1
 	account, err := a.Directory.Login(user)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, domains.ErrNoAccount):
 		rc.fail(a.trouble(rc, err))
-	case account == nil:
+	case err != nil:
 		rc.fail(status.Result{Outcome: status.Failed, Code: 550, Enhanced: "5.1.1", Text: "no such user here"})
 	default:
 		detail := ""

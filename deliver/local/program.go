@@ -18,7 +18,6 @@ import (
 
 // Programs is what a program line of a forward file may do.
 type Programs struct {
-	Allowed     bool
 	Time        time.Duration // then its process group is killed
 	Output      int64         // octets kept of what it prints; the rest is thrown away
 	Environment []string      // names passed on from our environment

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"time"
 
 	"pennypost/internal/domains"
@@ -30,8 +31,9 @@ func (a *Agent) room(c *copying, account *domains.Account) error {
 	a.boxes.mu.Lock()
 	if b.quota == nil || b.quota.Limit != account.Quota {
 		b.quota = maildir.NewQuota(b.Maildir, account.Layout, account.Quota)
+		b.user = account.Path().String()
+		b.marked = a.isMarked(b.user)
 	}
-	b.user = account.Path().String()
 	quota, reserved := b.quota, b.reserved
 	a.boxes.mu.Unlock()
 	used, _, err := quota.Used(time.Now())
@@ -88,6 +90,69 @@ func (a *Agent) count(group []*copying) {
 			a.unmark(b)
 		}
 	}
+}
+
+// recheckEvery is how often marked accounts are counted again: their users may have deleted
+// mail with a program that counts nothing, and while smtpd refuses their mail nobody else would notice.
+const recheckEvery = 5 * time.Minute
+
+// recheck takes the marks away that are not true any more.
+func (a *Agent) recheck(now time.Time) {
+	over, disk := a.over()
+	if over == nil {
+		return
+	}
+	defer disk.Close()
+	users, err := over.Users()
+	if err != nil {
+		a.Log.Warn("state/over", err)
+		return
+	}
+	for _, user := range users {
+		account, err := a.Directory.Login(user)
+		switch {
+		case errors.Is(err, domains.ErrNoAccount) || err == nil && account.Quota <= 0:
+			over.Clear(user)
+		case err != nil:
+			a.Log.Warn("quota of "+user, err)
+		default:
+			if err := a.recheckUser(over, user, account, now); err != nil {
+				a.Log.Warn("quota of "+user, err)
+			}
+		}
+	}
+}
+
+func (a *Agent) recheckUser(over *maildir.Over, user string, account *domains.Account, now time.Time) error {
+	m, err := a.Store.Existing(account.Maildir)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	quota := maildir.NewQuota(m, account.Layout, account.Quota)
+	if err := quota.Recount(); err != nil {
+		return err
+	}
+	used, _, err := quota.Used(now)
+	if err != nil {
+		return err
+	}
+	if wanted, marked := over.Marked(user); marked && used+wanted <= account.Quota {
+		a.Log.Quota(user, "back", used, account.Quota)
+		return over.Clear(user)
+	}
+	return nil
+}
+
+// isMarked reports whether smtpd is told that the account is full.
+func (a *Agent) isMarked(user string) bool {
+	over, disk := a.over()
+	if over == nil {
+		return false
+	}
+	defer disk.Close()
+	_, marked := over.Marked(user)
+	return marked
 }
 
 // over is the directory of marks; nil where State is not set or cannot be opened.

@@ -9,6 +9,7 @@ import (
 
 	"pennypost/internal/durable"
 	"pennypost/internal/order"
+	"pennypost/queue"
 )
 
 // round collects what waits for the next sync, and the answers on their way back.
@@ -16,6 +17,11 @@ type round struct {
 	agent *Agent
 	send  func([]order.Answer) error
 	now   func() time.Time
+
+	// Of the goroutine that begins orders: what the Maildirs have that an order of this batch may be a
+	// repeat of. One look answers for all orders that came before it.
+	oldest int64
+	looked map[*box]map[string]string
 
 	mu      sync.Mutex
 	waiting []*copying
@@ -30,6 +36,35 @@ func newRound(a *Agent, send func([]order.Answer) error) *round {
 	r := &round{agent: a, send: send, now: time.Now, kick: make(chan struct{}, 1)}
 	r.idle = sync.NewCond(&r.mu)
 	return r
+}
+
+// batch begins some orders that have come together.
+func (r *round) batch(orders []order.Order) {
+	clear(r.looked)
+	r.oldest = 0
+	for i := range orders {
+		if orders[i].ID != "" {
+			if sec := queue.TimeOf(orders[i].ID).Unix(); r.oldest == 0 || sec < r.oldest {
+				r.oldest = sec
+			}
+		}
+	}
+}
+
+// there is what box has that may be an earlier delivery of the message id.
+func (r *round) there(b *box, id string) (map[string]string, error) {
+	if found, ok := r.looked[b]; ok {
+		return found, nil
+	}
+	found, err := b.Since(min(r.oldest, queue.TimeOf(id).Unix()))
+	if err != nil {
+		return nil, err
+	}
+	if r.looked == nil {
+		r.looked = make(map[*box]map[string]string)
+	}
+	r.looked[b] = found
+	return found, nil
 }
 
 // add lets a copy take part in the next sync.

@@ -27,6 +27,19 @@ func (a *Agent) Work(ctx context.Context, conn *order.Conn) error {
 	}()
 	leave := context.AfterFunc(ctx, func() { conn.Finish() })
 	defer leave()
+	leaving := make(chan struct{})
+	defer close(leaving)
+	go func() {
+		for t := time.NewTicker(recheckEvery); ; {
+			select {
+			case now := <-t.C:
+				a.recheck(now)
+			case <-leaving:
+				t.Stop()
+				return
+			}
+		}
+	}()
 	err := a.obey(r, conn)
 	if ctx.Err() != nil {
 		err = nil
@@ -42,6 +55,7 @@ func (a *Agent) Work(ctx context.Context, conn *order.Conn) error {
 func (a *Agent) obey(r *round, conn *order.Conn) error {
 	for {
 		orders, fds, err := conn.ReceiveOrders(atATime)
+		r.batch(orders)
 		for i := range orders {
 			switch orders[i].Verb {
 			case "deliver":

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -125,4 +127,13 @@ func Derived(id string, kind byte, n int) string {
 func QPath(id string) string {
 	b := make([]byte, 0, 15)
 	return string(TimeOf(id).AppendFormat(b, "q/20060102/1504"))
+}
+
+// IDFor is an id that is a function of its arguments: of a file that is copied into the spool, and is
+// to be recognised when the copy is made again after a crash.
+func (s *Spool) IDFor(t time.Time, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	b := make([]byte, idLength, idLength+9)
+	encodeID(b, uint64(max(t.UnixMicro(), 0)), binary.BigEndian.Uint32(sum[:]))
+	return string(append(append(b, '-'), s.Node...))
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 )
 
@@ -81,4 +82,11 @@ type Piper interface {
 // A Chmoder is a Disk whose modes can be set, also those bits a umask or mkdir(2) takes away.
 type Chmoder interface {
 	Chmod(name string, mode fs.FileMode) error
+}
+
+// IsDisk reports whether err came from a disk, and not from what was asked of it.
+func IsDisk(err error) bool {
+	var p *fs.PathError
+	var l *os.LinkError
+	return errors.As(err, &p) || errors.As(err, &l)
 }

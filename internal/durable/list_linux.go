@@ -157,3 +157,21 @@ func (d *disk) TryLock(name string) (io.Closer, error) {
 	}
 	return lock{fd}, nil
 }
+
+// Replace puts the file, written under the name temp, in the place of name: its data is on disk before the name is.
+func Replace(d Disk, w File, temp, name string) error {
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	if err := d.Rename(temp, name); err != nil {
+		return err
+	}
+	dir := "."
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] == '/' {
+			dir = name[:i]
+			break
+		}
+	}
+	return d.SyncDir(dir)
+}

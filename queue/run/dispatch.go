@@ -310,7 +310,7 @@ func (r *Runner) resolvedAs(f *flight, a *order.Answer, now site.Time) {
 	r.domains[f.domain] = resolved{key: a.Site, until: now + ttl}
 	r.remote.Done(f.item, site.Answered, now)
 	move := func(it *site.Item) { r.remote.Add(it, a.Site, 0, now) }
-	if r.messages[f.m.id] == f.m {
+	if r.has(f.m) {
 		move(f.item)
 	}
 	r.moveAll("mx:"+f.domain, move, now)
@@ -332,7 +332,7 @@ func (r *Runner) unresolved(f *flight, a *order.Answer, now site.Time) {
 		result := a.Result
 		r.domains[f.domain] = resolved{until: now + 5*time.Minute, never: &result}
 		r.remote.Done(f.item, site.Answered, now)
-		if r.messages[f.m.id] == f.m {
+		if r.has(f.m) {
 			r.remote.Add(f.item, key, 0, now)
 		}
 		return
@@ -340,7 +340,7 @@ func (r *Runner) unresolved(f *flight, a *order.Answer, now site.Time) {
 	m := f.m
 	r.siteError(key, a.Result.Text)
 	due, parked := r.remote.Done(f.item, site.Silent, now)
-	if r.messages[m.id] != m {
+	if !r.has(m) {
 		return
 	}
 	r.deferAt(m, f, a.Result, key, due, parked, now)

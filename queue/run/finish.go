@@ -44,7 +44,7 @@ func (r *Runner) finish(f *flight, now site.Time) {
 			}
 		}
 	}
-	if r.messages[m.id] != m {
+	if !r.has(m) {
 		return // it went away under us
 	}
 	for i := range events {
@@ -243,7 +243,7 @@ func (r *Runner) forward(m *message, c *rcpt, g *got) error {
 // settle decides what is to be done with a message after something has happened to it.
 func (r *Runner) settle(m *message) {
 	l := m.live
-	if l == nil || r.messages[m.id] != m {
+	if l == nil || !r.has(m) {
 		return
 	}
 	open := 0
@@ -263,7 +263,7 @@ func (r *Runner) settle(m *message) {
 	}
 	if l.failed > 0 && l.flights == 0 && (open == 0 || !r.soon(l)) {
 		r.report(m)
-		if r.messages[m.id] != m {
+		if !r.has(m) {
 			return
 		}
 	}
@@ -297,8 +297,7 @@ func (r *Runner) soon(l *live) bool {
 func (r *Runner) end(m *message) {
 	now := time.Now()
 	attempts, delay := 0, time.Duration(0)
-	name := m.path()
-	plain := strings.HasPrefix(name, "in/") // nothing lies beside it
+	plain := strings.HasPrefix(m.path(), "in/") // nothing lies beside it
 	if l := m.live; l != nil {
 		attempts, delay = l.st.Attempts, max(0, now.Sub(l.m.Env.Time))
 		plain = plain && l.m.Env.RcptFile.Count == 0
@@ -308,7 +307,6 @@ func (r *Runner) end(m *message) {
 			r.add(m, &queue.Event{Time: now, ID: m.id, Kind: queue.End, Attempt: attempts, Delay: delay})
 		}
 	}
-	r.going = append(r.going, going{name, plain && m.flags&scannedFlag == 0})
 	r.log.End(m.id, attempts, delay)
-	r.forget(m)
+	r.leave(m, plain && m.flags&scannedFlag == 0)
 }

@@ -54,6 +54,11 @@ func (r *Runner) endScan() {
 		return
 	}
 	r.scanned = true
+	r.scanDone.Store(true)
+	for _, k := range r.kicks {
+		r.kick(k)
+	}
+	r.kicks = nil
 	for _, m := range append([]*message(nil), r.all...) {
 		if m.flags&seenFlag != 0 && m.live == nil {
 			r.forget(m)
@@ -163,7 +168,7 @@ func (r *Runner) consider(m *message) {
 
 // retryOpen puts a message that the disk did not let us read in line again.
 func (r *Runner) retryOpen(m *message) {
-	if r.messages[m.id] != m || !m.item.Idle() {
+	if !r.has(m) || !m.item.Idle() {
 		return
 	}
 	now := r.now()

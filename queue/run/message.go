@@ -38,6 +38,7 @@ const (
 	bounceFlag                    // null sender or bulk: expires earlier
 	seenFlag                      // known from the checkpoint and not seen by the scan yet
 	archivedFlag
+	endedFlag // nothing is owed: gone when the journal says so
 )
 
 // path is the message's name below the spool.
@@ -174,7 +175,7 @@ func (r *Runner) unreadable(m *message, name string, err error) error {
 
 // vanished is a message that somebody has moved or removed: no bounce, no noise.
 func (r *Runner) vanished(m *message) {
-	if m.flags&(triedFlag|seenFlag) != 0 || m.name == "" {
+	if m.flags&checkedFlag != 0 {
 		r.add(m, &queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Remove, Why: "removed or moved by somebody"})
 		r.log.Remove(m.id, "removed or moved by somebody")
 	}
@@ -218,12 +219,14 @@ func (r *Runner) record() {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.log.Warn("remove "+g.name, err)
 		}
+		r.forget(g.m)
 	}
 	r.going = r.going[:0]
 }
 
 // going is a file to be removed when the journal has its end.
 type going struct {
+	m     *message
 	name  string
 	alone bool // nothing lies beside it
 }
@@ -519,15 +522,31 @@ func (r *Runner) close(m *message) {
 	}
 }
 
-// forget drops a message from memory.
-func (r *Runner) forget(m *message) {
+// has reports whether something is still owed for m.
+func (r *Runner) has(m *message) bool { return r.messages[m.id] == m && m.flags&endedFlag == 0 }
+
+// leave takes m out of every line; its file goes, and it is forgotten, when the journal has its end.
+func (r *Runner) leave(m *message, alone bool) {
+	r.going = append(r.going, going{m, m.path(), alone})
+	m.flags |= endedFlag
 	r.close(m)
+	r.unline(m)
+}
+
+// unline takes m out of every line.
+func (r *Runner) unline(m *message) {
 	now := r.now()
 	m.each(func(it *site.Item) {
 		if !it.Idle() && !it.Running() {
 			r.schedulerOf(it.Site().Key).Remove(it, now)
 		}
 	})
+}
+
+// forget drops a message from memory.
+func (r *Runner) forget(m *message) {
+	r.close(m)
+	r.unline(m)
 	if r.messages[m.id] != m {
 		return
 	}

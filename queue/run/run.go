@@ -33,6 +33,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,10 +89,12 @@ type Runner struct {
 	steering *control.State  // pause/ and limit/ as last read
 	paused   map[string]bool // sites paused by control
 	limited  map[string]bool
-	stopped  bool          // pause/all
-	downtime time.Duration // how long nobody ran before us
-	scanned  bool          // the first scan is over
-	finished bool          // SIGTERM: start nothing
+	kicks    []control.Kick // for when the scan is over
+	stopped  bool           // pause/all
+	downtime time.Duration  // how long nobody ran before us
+	scanned  bool           // the first scan is over
+	scanDone atomic.Bool
+	finished bool // SIGTERM: start nothing
 
 	hints   chan []queue.Found
 	scans   chan []queue.Found

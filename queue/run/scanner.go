@@ -78,3 +78,6 @@ func (r *Runner) look(stop chan struct{}, dirs []string) bool {
 	batch = nil
 	return give()
 }
+
+// scannedNow reports whether the first scan is over, to others than the loop.
+func (r *Runner) scannedNow() bool { return r.scanDone.Load() }

@@ -181,7 +181,11 @@ func (r *Runner) kick(k control.Kick) {
 		return
 	}
 	m := r.messages[k.Name]
-	if m == nil {
+	if m == nil && !r.scanned {
+		r.kicks = append(r.kicks, k) // it may be one the scan has not come to
+		return
+	}
+	if m == nil || m.flags&endedFlag != 0 {
 		r.kickUnknown(k)
 		return
 	}
@@ -227,8 +231,7 @@ func (r *Runner) kickMessage(m *message, k control.Kick, now site.Time) error {
 	case "remove":
 		r.lines = append(r.lines, queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Remove, Why: "asked for"})
 		r.log.Remove(m.id, "asked for")
-		r.going = append(r.going, going{name: m.path()})
-		r.forget(m)
+		r.leave(m, false)
 		return nil
 	case "bounce":
 		l, err := r.open(m)

@@ -29,7 +29,7 @@ func (r *Runner) moveOld() {
 	keep := r.fresh[:0]
 	now := r.now()
 	for _, m := range r.fresh {
-		if r.messages[m.id] != m || !strings.HasPrefix(m.name, "in/") {
+		if !r.has(m) || !strings.HasPrefix(m.name, "in/") {
 			continue
 		}
 		if now-time.Duration(m.born)*time.Second < 2*time.Second && m.flags&scannedFlag == 0 {
@@ -48,11 +48,11 @@ func (r *Runner) moveOld() {
 func (r *Runner) tellOld() {
 	keep := r.owing[:0]
 	for _, m := range r.owing {
-		if r.messages[m.id] != m || m.live == nil || m.live.failed == 0 {
+		if !r.has(m) || m.live == nil || m.live.failed == 0 {
 			continue
 		}
 		r.settle(m)
-		if r.messages[m.id] != m || m.live == nil || m.live.failed == 0 {
+		if !r.has(m) || m.live == nil || m.live.failed == 0 {
 			if m.live != nil && m.live.flights == 0 {
 				r.opened = append(r.opened, m)
 			}

@@ -17,9 +17,10 @@ import (
 
 // Worker says how to reach a delivery program.
 type Worker struct {
-	Program string   // beside our own, a path, or unix:PATH of one that runs already
-	Args    []string // after --worker
-	UID     int      // unix:PATH: whose process may answer, besides our own uid and root; -1 anybody's
+	Program string                      // beside our own, a path, or unix:PATH of one that runs already
+	Args    []string                    // after --worker
+	UID     int                         // unix:PATH: whose process may answer, besides our own uid and root; -1 anybody's
+	Dial    func() (*order.Conn, error) // instead of all that: for tests
 }
 
 // worker is a delivery program as the loop sees it.
@@ -184,6 +185,10 @@ func (r *Runner) tell(stop chan struct{}, e event) {
 
 // begin starts or finds the program.
 func (s Worker) begin() (*order.Conn, *exec.Cmd, error) {
+	if s.Dial != nil {
+		conn, err := s.Dial()
+		return conn, nil, err
+	}
 	if path, ok := strings.CutPrefix(s.Program, "unix:"); ok {
 		conn, err := order.Dial(path)
 		if err != nil {
@@ -283,7 +288,7 @@ func (r *Runner) orphaned(f *flight, now site.Time) {
 	if f.domain != "" {
 		delete(r.flights, f.seq)
 		s.Done(f.item, site.Unused, now)
-		if r.messages[m.id] == m {
+		if r.has(m) {
 			s.Add(f.item, key, now, now)
 		}
 		return

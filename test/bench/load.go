@@ -37,6 +37,8 @@ func (t taken) percentile(p float64) time.Duration {
 	return t.latencies[min(len(t.latencies)-1, int(p*float64(len(t.latencies))))]
 }
 
+func (t taken) sort() { slices.Sort(t.latencies) }
+
 // run sends everything; the first error ends it.
 func (l load) run() (taken, error) {
 	var next atomic.Int64
@@ -84,7 +86,7 @@ func (l load) run() (taken, error) {
 	}
 	all.Wait()
 	t := taken{time: time.Since(begun), latencies: slices.Concat(latencies...)}
-	slices.Sort(t.latencies)
+	t.sort()
 	if err := failed.Load(); err != nil {
 		return t, *err
 	}

@@ -19,9 +19,13 @@ type server struct {
 	domain   string
 	maildirs []string
 	meter    *meter
-	queued   func() int       // messages not yet gone
-	hold     func(bool) error // keep what is to leave the host, or let it go
+	queued   func() int   // messages not yet gone
+	hold     func() error // from now on keep what is to leave the host
+	unhold   func() error // what comes before kick and is not measured
+	kick     func() error // let it go
 	stop     func()
+
+	cpuFrom time.Duration // CPU used before what a job measures began
 }
 
 const users = 10
@@ -65,13 +69,10 @@ func startPennypost(d *disk, bin string, base int, relay string, keys map[string
 		s.maildirs = append(s.maildirs, h.Maildir(u))
 	}
 	s.queued = func() int { return len(lab.Queued(h.Spool())) }
-	s.hold = func(on bool) error {
-		pause := filepath.Join(h.Spool(), "pause", "all")
-		if on {
-			return os.WriteFile(pause, nil, 0o644)
-		}
-		return os.Remove(pause)
-	}
+	pause := filepath.Join(h.Spool(), "pause", "all")
+	s.hold = func() error { return os.WriteFile(pause, nil, 0o644) }
+	s.unhold = func() error { return nil }
+	s.kick = func() error { return os.Remove(pause) }
 	return s, h, nil
 }
 
@@ -87,13 +88,13 @@ func startPostfix(d *disk, base int, relay string) (*server, error) {
 		s.maildirs = append(s.maildirs, p.Maildir(u))
 	}
 	s.queued = p.Queued
-	s.hold = func(on bool) error {
-		if err := p.Defer(on); err != nil || on {
-			return err
-		}
-		time.Sleep(time.Second) // reload
-		return p.Flush()
+	s.hold = func() error { return p.Defer(true) }
+	s.unhold = func() error {
+		err := p.Defer(false)
+		time.Sleep(5 * time.Second) // its queue manager ends and another reads the new configuration
+		return err
 	}
+	s.kick = p.Flush
 	return s, nil
 }
 
@@ -173,19 +174,21 @@ func relay(row string, n, clients int) job {
 // drain is a job: messages that wait are let go; the clock runs from then until the sink has all of them.
 func drain(row string, n int) job {
 	return job{row, func(s *server, out *sink.Server) (int, time.Duration, error) {
-		if err := s.hold(true); err != nil {
+		if err := s.hold(); err != nil {
 			return 0, 0, err
 		}
 		time.Sleep(1500 * time.Millisecond)
 		before := out.Count.Load()
 		l := load{addr: s.addr, from: "sender@bench.test", rcpt: foreign, n: n, clients: 20, size: 4096}
 		_, err := l.run()
-		if err == nil {
-			time.Sleep(3 * time.Second) // what is being looked at is put aside
+		time.Sleep(3 * time.Second) // what is being looked at is put aside
+		if err2 := s.unhold(); err2 != nil {
+			return 0, 0, err2
 		}
 		early := out.Count.Load() - before
+		s.cpuFrom, _ = s.meter.used() // where there is no cgroup there is no CPU column
 		begun := time.Now()
-		if err2 := s.hold(false); err2 != nil {
+		if err2 := s.kick(); err2 != nil {
 			return 0, 0, err2
 		}
 		if err != nil {
@@ -207,7 +210,8 @@ func measure(s *server, j job, out *sink.Server) figure {
 	if f.err = s.settle(); f.err != nil {
 		return f
 	}
-	before, noCPU := s.meter.used()
+	var noCPU error
+	s.cpuFrom, noCPU = s.meter.used()
 	n, t, err := j.run(s, out)
 	if f.err = err; err != nil {
 		return f
@@ -222,7 +226,7 @@ func measure(s *server, j job, out *sink.Server) figure {
 		})
 		time.Sleep(300 * time.Millisecond)
 		if after, err := s.meter.used(); err == nil {
-			f.cpu = (after - before) / time.Duration(n)
+			f.cpu = (after - s.cpuFrom) / time.Duration(n)
 		}
 	}
 	return f

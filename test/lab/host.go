@@ -83,6 +83,9 @@ func (l *Lab) AddHost(name, ip string, users ...string) (*Host, error) {
 	return h, nil
 }
 
+// Lab is the lab the host is in.
+func (h *Host) Lab() *Lab { return h.lab }
+
 // Name makes mx.NAME at the address the exchange of the domain; nothing need listen there.
 func (l *Lab) Name(domain, ip string) error {
 	return l.DNS.Load(fmt.Sprintf("%[1]s MX 10 mx.%[1]s\nmx.%[1]s A %[2]s\n%[2]s PTR mx.%[1]s", domain, ip))

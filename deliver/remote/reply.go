@@ -73,7 +73,7 @@ func readLine(r *bufio.Reader, room int) (line []byte, n int, err error) {
 	if n = len(part); err == nil && n <= room {
 		return bytes.TrimSuffix(part[:n-1], []byte{'\r'}), n, nil
 	}
-	line = append([]byte(nil), clip(part)...)
+	line = append([]byte(nil), part[:min(n, maxKept+16)]...) // with room for the codes
 	for errors.Is(err, bufio.ErrBufferFull) && n <= room {
 		part, err = r.ReadSlice('\n')
 		n += len(part)

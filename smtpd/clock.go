@@ -11,7 +11,8 @@ var (
 	errForeign  = errors.New("client speaks another protocol")
 )
 
-const (
+// Times nobody needs to configure. Tests shorten them.
+var (
 	handshakeTime = 30 * time.Second // S031
 	stressTime    = 10 * time.Second // for a command, when nearly all connections are taken (S076)
 	slowAfter     = time.Minute      // of data, before its average counts

@@ -188,6 +188,7 @@ func (s *session) holdUntil(p param) reply {
 		}
 		s.tx.hold = t
 	}
+	s.tx.hold = s.tx.hold.UTC().Truncate(time.Second)
 	if s.tx.hold.Sub(now) > s.future()+time.Second {
 		return reply{501, "5.5.4", "longer than a message is held here"}
 	}

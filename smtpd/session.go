@@ -162,6 +162,9 @@ func (s *session) lost(err error) {
 // end closes the connection, with its last words on the way.
 func (s *session) end() {
 	s.reset()
+	if s.state != quitting && len(s.out) > 0 {
+		s.raw.SetWriteDeadline(time.Now().Add(5 * time.Second)) // the one that has passed was for both directions
+	}
 	s.flush()
 	if s.broken != nil && !errors.Is(s.broken, io.EOF) {
 		s.srv.Log.Disconnect(s.name, s.ip, s.messages, s.broken)

@@ -82,7 +82,10 @@ func (s *Store) Get(root string) (*Maildir, error) {
 	if err == nil {
 		if !complete {
 			made++
+			err = m.mark()
 		}
+	}
+	if err == nil {
 		err = s.settle(root, made)
 	}
 	if err == nil {
@@ -211,31 +214,19 @@ func (m *Maildir) complete() (was bool, err error) {
 	return was, nil
 }
 
-// Folder opens the Maildir of the folder name, "Lists/go", and makes it where it is missing.
-// The layout decides where it lies; an empty name or INBOX in any case is m itself.
-func (s *Store) Folder(m *Maildir, layout, name string) (*Maildir, error) {
-	if name == "" || strings.EqualFold(name, "INBOX") {
-		return m, nil
+// mark tells other programs that a new folder of Maildir++ is no mailbox of its own.
+func (m *Maildir) mark() error {
+	if !strings.HasPrefix(filepath.Base(m.Root), ".") {
+		return nil
 	}
-	dir, err := FolderDir(layout, name)
+	f, err := m.Disk.Create("maildirfolder", 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f, err := s.Get(filepath.Join(m.Root, dir))
-	if err != nil {
-		return nil, err
-	}
-	if layout != FS { // Maildir++: the empty file tells other programs that this is no mailbox of its own
-		mark, err := f.Disk.Create("maildirfolder", 0o600)
-		if err == nil {
-			err = mark.Close()
-		}
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			f.Close()
-			return nil, err
-		}
-	}
-	return f, nil
+	return f.Close()
 }
 
 // Close lets go of the directory.

@@ -186,7 +186,7 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 			if err = a.place(r, c, acc); err == nil {
 				break
 			}
-			if errors.Is(err, fs.ErrNotExist) && !tried { // removed or moved away while we held it
+			if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE)) && !tried { // removed while we held it
 				a.boxes.forget(b)
 				a.boxes.put(b)
 				continue

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pennypost/internal/address"
 	"pennypost/internal/status"
@@ -28,6 +32,9 @@ const searchPath = "/usr/local/bin:/usr/bin:/bin"
 
 // atOnce bounds programs, so that a thousand letters do not become a thousand processes.
 var atOnce = make(chan struct{}, 20)
+
+// inherited has descriptors closed that whoever started us left open. Our own are closed anyway.
+var inherited sync.Once
 
 // runPrograms runs the program lines one after the other, until one fails.
 func (a *Agent) runPrograms(rc *recipient) {
@@ -67,7 +74,8 @@ func (a *Agent) run(rc *recipient, line string) (status.Result, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killGroup
-	cmd.WaitDelay = 2 * time.Second
+	cmd.WaitDelay = 500 * time.Millisecond
+	inherited.Do(func() { unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) })
 	err := cmd.Start()
 	if err == nil {
 		err = a.wait(cmd, killGroup)

@@ -109,6 +109,7 @@ var (
 )
 
 // Queue writes the report into in/bounce, durable on return, and returns its envelope. If it is already there nothing is written.
+// The report's id must be one that no report had that has left the spool: queue-run counts its bounce rounds.
 func Queue(s *queue.Spool, r *Report) (*queue.Envelope, error) {
 	switch {
 	case r.Message.Env.From.IsNull():
@@ -123,6 +124,10 @@ func Queue(s *queue.Spool, r *Report) (*queue.Envelope, error) {
 	if there, err := exists(s, r.ID); there || err != nil {
 		return env, err
 	}
+	// What a crash left under our name: tmp/ is swept after 36 hours only, and we cannot take another name.
+	if err = s.Disk.Remove("in/bounce/tmp/" + r.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	w, err := s.Begin("bounce", env)
 	if err != nil {
 		return nil, err
@@ -132,23 +137,26 @@ func Queue(s *queue.Spool, r *Report) (*queue.Envelope, error) {
 		return nil, err
 	}
 	if err = w.Commit(); err != nil {
-		if there, e := exists(s, r.ID); there && e == nil {
-			return env, nil // somebody else made the same report meanwhile
-		}
 		return nil, err
 	}
 	w.Hint()
 	return env, nil
 }
 
-// exists reports whether the report is in the spool, in the order in which it moves: a look at
-// the places one after the other does not miss it on its way.
+// exists reports whether the report is in the spool, whole and on disk. It looks in the order in
+// which reports move, so it does not miss one on its way. One that a power cut has torn is removed, so
+// that it can be written again: what it said was never acknowledged.
 func exists(s *queue.Spool, id string) (bool, error) {
 	for _, name := range []string{"in/bounce/new/" + id, queue.QPath(id) + "/" + id, "hold/" + id, "in/adopt/new/" + id} {
-		switch _, err := s.Disk.Stat(name); {
+		m, err := s.Load(name, true)
+		switch {
 		case err == nil:
+			m.File.Close()
 			return true, nil
-		case !errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, queue.ErrBad):
+			err = s.Disk.Remove(name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
 	}

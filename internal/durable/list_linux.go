@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"sync/atomic"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -174,4 +176,17 @@ func Replace(d Disk, w File, temp, name string) error {
 		}
 	}
 	return d.SyncDir(dir)
+}
+
+// SetModTime gives the file the time, to the second or finer: a message keeps the date it was received.
+func SetModTime(f File, t time.Time) error {
+	ts := []unix.Timespec{unix.NsecToTimespec(t.UnixNano()), unix.NsecToTimespec(t.UnixNano())}
+	if f.Fd() == ^uintptr(0) {
+		return nil // a disk in memory
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, f.Fd(), 0, uintptr(unsafe.Pointer(&ts[0])), 0, 0, 0)
+	if errno != 0 {
+		return &fs.PathError{Op: "utimensat", Path: "", Err: errno}
+	}
+	return nil
 }

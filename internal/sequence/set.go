@@ -172,3 +172,58 @@ func setNumber(text []byte) (n uint32, rest []byte, ok bool) {
 	}
 	return uint32(v), text[i:], v > 0
 }
+
+// Intersect is what is in both resolved sets.
+func (s Set) Intersect(t Set) Set {
+	var out Set
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		lo, hi := max(s[i].Lo, t[j].Lo), min(s[i].Hi, t[j].Hi)
+		if lo <= hi {
+			out = append(out, Range{lo, hi})
+		}
+		if s[i].Hi < t[j].Hi {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
+// Without is what is in s and not in t, both resolved.
+func (s Set) Without(t Set) Set {
+	var out Set
+	j := 0
+	for _, r := range s {
+		lo := r.Lo
+		for j < len(t) && t[j].Hi < lo {
+			j++
+		}
+		k := j
+		for ; k < len(t) && t[k].Lo <= r.Hi; k++ {
+			if t[k].Lo > lo {
+				out = append(out, Range{lo, t[k].Lo - 1})
+			}
+			if t[k].Hi == 1<<32-1 {
+				lo = 0
+				break
+			}
+			lo = t[k].Hi + 1
+		}
+		if lo != 0 && lo <= r.Hi {
+			out = append(out, Range{lo, r.Hi})
+		}
+	}
+	return out
+}
+
+// All yields the numbers of the resolved set in order.
+func (s Set) All(yield func(uint32) bool) {
+	for _, r := range s {
+		for n := uint64(r.Lo); n <= uint64(r.Hi); n++ {
+			if !yield(uint32(n)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/maildir"
+)
+
+// Options is how an account's Maildir is laid out and shown; the same for every program that opens it.
+type Options struct {
+	Layout       string // maildir++ or fs
+	Delimiter    byte   // of names: '/' or '.'
+	Prefix       string // "" or "INBOX."
+	ExpungedDays int    // how long expunged mail is kept; 0 unlinks
+	Quota        int64  // octets, 0 none
+	LeaveNew     bool   // new/ stays new/ until a message is seen
+	Stamp        string // as in package maildir: the store is mounted
+	Host         string // for the names of messages that IMAP brings
+}
+
+// Account is one user's tree of mailboxes. It is shared by all sessions of a process and safe for concurrent use.
+type Account struct {
+	root string
+	o    Options
+	disk durable.Disk
+	host string
+
+	mu      sync.Mutex
+	folders map[string]*Folder // by directory
+	words   *words
+
+	once     sync.Once // opens above
+	above    durable.Disk
+	aboveErr error
+}
+
+// OpenAccount opens root, and makes it where the store is mounted.
+func OpenAccount(root string, o Options) (*Account, error) {
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
+	store := maildir.Store{Stamp: o.Stamp}
+	m, err := store.Get(root)
+	if errors.Is(err, maildir.ErrNotMounted) {
+		return nil, fmt.Errorf("%w: %v", ErrUnavailable, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Delimiter == 0 {
+		o.Delimiter = '/'
+	}
+	if o.Layout == "" {
+		o.Layout = maildir.PlusPlus
+	}
+	host := o.Host
+	if host == "" {
+		host, _ = os.Hostname()
+	}
+	a := &Account{root: root, o: o, disk: m.Disk, host: maildir.Host(host), folders: map[string]*Folder{}}
+	a.words = &words{account: a}
+	return a, nil
+}
+
+// Folder opens a mailbox. Close it as often as it was opened.
+func (a *Account) Folder(name string) (*Folder, error) {
+	dir, err := a.dirOf(name)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f := a.folders[dir]; f != nil && f.still() {
+		f.users++
+		return f, nil
+	}
+	path := filepath.Join(a.root, dir)
+	disk, err := durable.Open(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		return nil, ErrNoMailbox
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := disk.Stat("cur"); err != nil {
+		disk.Close()
+		if dir == "." {
+			return nil, ErrUnavailable
+		}
+		return nil, ErrNoMailbox
+	}
+	disk.Hold("tmp", "new", "cur")
+	f := &Folder{account: a, name: name, dir: dir, disk: disk, users: 1}
+	a.folders[dir] = f
+	return f, nil
+}
+
+// still reports whether the folder's directory is the one its name leads to.
+func (f *Folder) still() bool {
+	held, err := f.disk.Stat(".")
+	if err != nil {
+		return false
+	}
+	info, err := f.account.disk.Stat(f.dir)
+	return err == nil && info.Inode == held.Inode && info.Dev == held.Dev
+}
+
+// Gone reports whether the mailbox was deleted or renamed under the session.
+func (f *Folder) Gone() bool { return !f.still() }
+
+// Name is the mailbox's name as it was opened.
+func (f *Folder) Name() string { return f.name }
+
+// Close gives the folder back.
+func (f *Folder) Close() error {
+	a := f.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f.users--; f.users > 0 {
+		return nil
+	}
+	if a.folders[f.dir] == f {
+		delete(a.folders, f.dir)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watch.end()
+	if f.log != nil {
+		f.log.Close()
+		f.log = nil
+	}
+	f.opened = false
+	return f.disk.Close()
+}
+
+// Close closes the account's directory; its folders are closed one by one before.
+func (a *Account) Close() error { return a.disk.Close() }
+
+// validityName is the account's high-water mark of UIDVALIDITY.
+const validityName = "mb-uidvalidity"
+
+// newValidity is a UIDVALIDITY that no mailbox of the account has had (RFC 9051 section 2.3.1.1).
+func (a *Account) newValidity() uint32 {
+	last := uint64(0)
+	if text, err := readAll(a.disk, validityName); err == nil {
+		last, _ = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	}
+	v := max(uint64(time.Now().Unix()), last+1)
+	a.put(validityName, []byte(strconv.FormatUint(v, 10)+"\n"))
+	return uint32(v)
+}
+
+func newID() string { return fmt.Sprintf("F%016x%08x", chance(), uint32(time.Now().Unix())) }
+
+// hasID reports whether another folder of the account has the MAILBOXID: then one of them is a copy.
+func (a *Account) hasID(id string, not *Folder) bool {
+	infos, err := a.List()
+	if err != nil {
+		return false
+	}
+	for _, info := range infos {
+		dir, err := a.dirOf(info.Name)
+		if err != nil || dir == not.dir || info.NoSelect {
+			continue
+		}
+		text, err := readAll(a.disk, filepath.Join(dir, uidsName))
+		if err == nil && strings.Contains(firstLine(text), " I"+id+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+func firstLine(b []byte) string {
+	row, _, _ := cutLine(b)
+	return string(row)
+}
+
+// put replaces a small file of the account.
+func (a *Account) put(name string, text []byte) error { return putFile(a.disk, name, text) }
+
+func putFile(disk durable.Disk, name string, text []byte) error {
+	temp := name + ".tmp"
+	disk.Remove(temp)
+	w, err := disk.Create(temp, 0o600)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if _, err := w.Write(text); err != nil {
+		disk.Remove(temp)
+		return err
+	}
+	return durable.Replace(disk, w, temp, name)
+}
+
+// readAll reads a small file; none is no text and no error.
+func readAll(disk durable.Disk, name string) ([]byte, error) {
+	file, err := disk.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, info.Size)
+	n, err := file.ReadAt(b, 0)
+	if n == len(b) {
+		err = nil
+	}
+	return b[:n], err
+}

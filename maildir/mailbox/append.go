@@ -1,0 +1,393 @@
+package mailbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/internal/sequence"
+)
+
+// Appender is one message on its way in; Write takes LF line ends.
+type Appender struct {
+	Flags    Flags
+	Received time.Time // zero: now
+
+	folder *Folder
+	temp   string
+	file   durable.File
+	size   int64
+	wire   int64
+	last   byte
+	err    error
+}
+
+// Append starts a message for the folder. Several can be committed together (MULTIAPPEND).
+func (f *Folder) Append() (*Appender, error) {
+	a := &Appender{folder: f, temp: "tmp/" + newKey(time.Now(), f.account.host, 0, 0)}
+	var err error
+	a.file, err = f.disk.Create(a.temp, 0o600)
+	return a, err
+}
+
+func (a *Appender) Write(p []byte) (int, error) {
+	if a.err != nil {
+		return 0, a.err
+	}
+	for b := p; len(b) > 0; {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			break
+		}
+		if i > 0 && b[i-1] != '\r' || i == 0 && a.last != '\r' {
+			a.wire++
+		}
+		a.last = '\n'
+		b = b[i+1:]
+	}
+	if len(p) > 0 {
+		a.last = p[len(p)-1]
+	}
+	n, err := a.file.Write(p)
+	a.size += int64(n)
+	a.wire += int64(n)
+	a.err = err
+	return n, err
+}
+
+// Size is the octets written so far.
+func (a *Appender) Size() int64 { return a.size }
+
+// Abort forgets the message.
+func (a *Appender) Abort() {
+	if a.file != nil {
+		a.file.Close()
+		a.folder.disk.Remove(a.temp)
+		a.file = nil
+	}
+}
+
+// CommitAll makes the messages durable and visible, all or none, and gives their UIDs in order.
+func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequence.Set, err error) {
+	defer func() {
+		for _, a := range messages {
+			a.Abort()
+		}
+	}()
+	for _, a := range messages {
+		if a.err != nil {
+			return nil, a.err
+		}
+		if !a.Received.IsZero() {
+			if err := durable.SetModTime(a.file, a.Received); err != nil {
+				return nil, err
+			}
+		}
+		if err := a.file.Sync(); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	done, err := f.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	list := make([]entry, len(messages))
+	now := time.Now()
+	for i, a := range messages {
+		list[i] = entry{key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: now.Unix(), state: recent}
+		if !a.Received.IsZero() {
+			list[i].received = a.Received.Unix()
+		}
+	}
+	place := func(i int) error { return f.disk.RenameNew(messages[i].temp, list[i].path()) }
+	if err := f.enter(list, place); err != nil {
+		return nil, err
+	}
+	for _, a := range messages {
+		a.file.Close()
+		a.file = nil
+	}
+	for i := range list {
+		uids.Add(list[i].uid)
+	}
+	f.rotateIfLong()
+	return uids, nil
+}
+
+// enter puts messages into cur/, place by place, durably, and gives them UIDs. Before anything is written down a failure takes back
+// what was placed.
+func (f *Folder) enter(list []entry, place func(i int) error) error {
+	modseq := f.nextModSeq()
+	if err := f.reserve(f.totals.uidNext+uint32(len(list)), modseq); err != nil {
+		return err
+	}
+	for i := range list {
+		err := place(i)
+		if err == nil {
+			continue
+		}
+		for k := range i {
+			f.disk.Remove(list[k].path())
+		}
+		return err
+	}
+	if err := f.disk.SyncDir("cur"); err != nil {
+		return err
+	}
+	var b batch
+	now := time.Now().Unix()
+	for i := range list {
+		e := &list[i]
+		e.uid, e.modseq, e.saved = f.totals.uidNext+uint32(i), modseq, now
+		b.message(e.uid, &line{key: e.key, saved: now, size: -1, wire: -1, more: f.beyondLetters(e.flags), over: e.over})
+		f.entered(hashName(e.key + e.ending()))
+	}
+	f.touched(&f.totals, "cur")
+	if err := f.appendUIDs(&b, false); err != nil {
+		return err
+	}
+	return f.write(&record{kind: recAdd, added: list})
+}
+
+// Copy links messages into another folder, all or none. from and to pair in order.
+func (f *Folder) Copy(ctx context.Context, uids sequence.Set, dst *Folder) (from, to []uint32, err error) {
+	list, err := f.pick(ctx, uids)
+	if err != nil || len(list) == 0 {
+		return nil, nil, err
+	}
+	copies := make([]entry, len(list))
+	now := time.Now()
+	for i := range list {
+		e := list[i]
+		guid := guidOf([]byte(e.key))
+		if e.over != nil && e.over.guid != "" {
+			guid = e.over.guid
+		}
+		copies[i] = e
+		copies[i].state, copies[i].cache, copies[i].info = recent, 0, ""
+		copies[i].key = newKey(now, f.account.host, max(sizeOf(e.key), 0), max(e.wire, 0))
+		if sizeOf(e.key) < 0 || e.wire < 0 {
+			copies[i].key = cutSizes(copies[i].key)
+		}
+		copies[i].over = &override{guid: guid}
+		if copies[i].flags, err = f.translate(e.flags, dst); err != nil {
+			return nil, nil, err
+		}
+		from = append(from, e.uid)
+	}
+	linked := make([]string, 0, len(list))
+	defer func() {
+		for _, name := range linked {
+			dst.disk.Remove(name)
+		}
+	}()
+	for i := range list { // into tmp/ first: cur/ then gets all of them in one burst
+		temp := "tmp/" + copies[i].key
+		if err := f.linkTo(&list[i], dst, temp); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = ErrExpunged
+			}
+			return nil, nil, err
+		}
+		linked = append(linked, temp)
+	}
+	dst.mu.Lock()
+	defer dst.mu.Unlock()
+	done, err := dst.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	if err := dst.enter(copies, func(i int) error { return dst.disk.RenameNew(linked[i], copies[i].path()) }); err != nil {
+		return nil, nil, err
+	}
+	for i := range copies {
+		to = append(to, copies[i].uid)
+	}
+	dst.rotateIfLong()
+	return from, to, nil
+}
+
+// pick is the messages of uids as a look finds them.
+func (f *Folder) pick(ctx context.Context, uids sequence.Set) (list []entry, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.look(ctx, true); err != nil {
+		return nil, err
+	}
+	f.within(uids, func(e *entry) bool {
+		list = append(list, *e)
+		return true
+	})
+	return list, nil
+}
+
+// linkTo gives the message's file a second name in another folder, or copies it where that cannot be.
+func (f *Folder) linkTo(e *entry, dst *Folder, name string) error {
+	file, err := f.disk.Open(e.path())
+	if errors.Is(err, fs.ErrNotExist) && f.find(e) {
+		file, err = f.disk.Open(e.path())
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	err = dst.disk.LinkFile(file, name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	w, err := dst.disk.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 64<<10)
+	for at := int64(0); at < info.Size; {
+		n, err := file.ReadAt(buf, at)
+		if n == 0 {
+			return err
+		}
+		if _, err := w.Write(buf[:n]); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	if err := durable.SetModTime(w, info.ModTime); err != nil {
+		return err
+	}
+	return w.Sync()
+}
+
+// translate is flags of this folder as another account numbers its keywords.
+func (f *Folder) translate(flags Flags, dst *Folder) (Flags, error) {
+	if dst.account == f.account || flags < keywords {
+		return flags, nil
+	}
+	out := flags & (keywords - 1)
+	for n, name := range f.Keywords() {
+		if flags&Keyword(n) != 0 && name != "" {
+			k, err := dst.account.keyword(name, true)
+			if err != nil {
+				return 0, err
+			}
+			out |= Keyword(k)
+		}
+	}
+	return out, nil
+}
+
+// Move renames messages into another folder; each is in one of the two at any moment.
+func (f *Folder) Move(ctx context.Context, uids sequence.Set, dst *Folder) (from, to []uint32, err error) {
+	if dst == f || dst.account != f.account {
+		from, to, err = f.Copy(ctx, uids, dst)
+		if err != nil {
+			return nil, nil, err
+		}
+		var set sequence.Set
+		for _, uid := range from {
+			set.Add(uid)
+		}
+		_, err = f.remove(ctx, set, func(*entry) bool { return true })
+		return from, to, err
+	}
+	first, second := f, dst
+	if first.dir > second.dir {
+		first, second = second, first
+	}
+	first.mu.Lock()
+	defer first.mu.Unlock()
+	second.mu.Lock()
+	defer second.mu.Unlock()
+	doneFirst, err := first.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer doneFirst()
+	doneSecond, err := second.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer doneSecond()
+	var list []entry
+	f.within(uids, func(e *entry) bool {
+		list = append(list, *e)
+		return true
+	})
+	return f.moveAll(list, dst)
+}
+
+// moveAll renames what can be renamed and writes both folders down. Both locks are held.
+func (f *Folder) moveAll(list []entry, dst *Folder) (from, to []uint32, err error) {
+	modseq := f.nextModSeq()
+	if err := f.reserve(f.totals.uidNext, modseq); err != nil {
+		return nil, nil, err
+	}
+	var moved []entry
+	var last error
+	for i := range list {
+		e := list[i]
+		wasNew, sum := e.state&inNew != 0, hashName(e.key+e.ending())
+		next := e
+		next.state, next.cache, next.info = recent, 0, ""
+		if err := f.rename(&e, dst, &next); err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				last = err
+				break
+			}
+			continue
+		}
+		f.left(wasNew, sum)
+		from = append(from, e.uid)
+		moved = append(moved, next)
+	}
+	if len(moved) == 0 {
+		return nil, nil, last
+	}
+	if err := f.disk.SyncDir("cur"); err != nil {
+		return nil, nil, err
+	}
+	if err := dst.enter(moved, func(int) error { return nil }); err != nil {
+		return nil, nil, err
+	}
+	f.touched(&f.totals, "cur", "new")
+	if err := f.bury(from, modseq); err != nil {
+		return nil, nil, err
+	}
+	for i := range moved {
+		to = append(to, moved[i].uid)
+	}
+	f.rotateIfLong()
+	dst.rotateIfLong()
+	return from, to, last
+}
+
+// rename moves one file into cur/ of another folder of the account, under its own key if that is free there.
+func (f *Folder) rename(e *entry, dst *Folder, next *entry) error {
+	from := func() string { return filepath.Join(f.dir, e.path()) }
+	to := func() string { return filepath.Join(dst.dir, next.path()) }
+	for try := 0; ; try++ {
+		err := f.account.disk.RenameNew(from(), to())
+		switch {
+		case err == nil || try > 3:
+			return err
+		case errors.Is(err, fs.ErrExist):
+			next.over = &override{guid: guidOf([]byte(e.key))}
+			next.key = cutSizes(newKey(time.Now(), f.account.host, 0, 0))
+		case errors.Is(err, fs.ErrNotExist) && f.find(e):
+			next.flags = e.flags
+		default:
+			return err
+		}
+	}
+}

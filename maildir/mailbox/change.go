@@ -1,0 +1,351 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"pennypost/internal/sequence"
+)
+
+// Mode is how Store changes flags.
+type Mode uint8
+
+const (
+	Replace Mode = iota
+	Add
+	Remove
+)
+
+// Unconditional is the UnchangedSince of a store without one.
+const Unconditional = 1<<64 - 1
+
+// Stored is what a store did.
+type Stored struct {
+	Modified sequence.Set // UIDs not changed: their mod-sequence is above UnchangedSince (RFC 7162 section 3.1.3)
+	Gone     sequence.Set // UIDs that were no longer there
+}
+
+// batchLen is how many files are renamed under one holding of the folder's lock.
+const batchLen = 256
+
+// begin takes the lock and brings the folder up to date; done gives the lock back. f.mu is held.
+func (f *Folder) begin(ctx context.Context) (done func(), err error) {
+	if err := f.look(ctx, true); err != nil {
+		return nil, err
+	}
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.catchUp(); err == nil {
+		var changed bool
+		if changed, err = f.dirsChanged(); changed && err == nil {
+			err = f.sync(ctx)
+		}
+	}
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// each runs do for the messages of uids in batches, each under the lock of its own.
+func (f *Folder) each(ctx context.Context, uids sequence.Set, do func(batch []entry) error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var last uint32
+	for {
+		done, err := f.begin(ctx)
+		if err == errReload {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var list []entry
+		more := false
+		f.within(uids, func(e *entry) bool {
+			if e.uid <= last {
+				return true
+			}
+			if len(list) == batchLen {
+				more = true
+				return false
+			}
+			list = append(list, *e)
+			return true
+		})
+		if len(list) > 0 {
+			last = list[len(list)-1].uid
+			if err = do(list); err == nil {
+				f.rotateIfLong()
+			}
+		}
+		done()
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// within calls visit for every message of uids (nil: all) until it says no.
+func (f *Folder) within(uids sequence.Set, visit func(*entry) bool) {
+	if uids == nil {
+		uids = sequence.Set{{Lo: 1, Hi: 1<<32 - 1}}
+	}
+	for _, r := range uids {
+		i, _ := f.view.Find(r.Lo)
+		for ; i < f.view.Len(); i++ {
+			c, j := f.view.at(i)
+			if c.uid[j] > r.Hi {
+				break
+			}
+			e := c.entry(j)
+			if !visit(&e) {
+				return
+			}
+		}
+	}
+}
+
+// Store changes flags, file by file, and gives new mod-sequences to those it changed. A store that changes nothing gives none.
+func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags Flags, unchangedSince uint64) (s Stored, err error) {
+	found := sequence.Set{}
+	err = f.each(ctx, uids, func(list []entry) error {
+		modseq := f.nextModSeq()
+		if err := f.reserve(f.totals.uidNext, modseq); err != nil {
+			return err
+		}
+		t := &f.totals
+		var changed []entry
+		var words batch
+		for i := range list {
+			e := &list[i]
+			found.Add(e.uid)
+			if e.modseq > unchangedSince {
+				s.Modified.Add(e.uid)
+				continue
+			}
+			want := e.flags
+			switch mode {
+			case Replace:
+				want = flags
+			case Add:
+				want |= flags
+			case Remove:
+				want &^= flags
+			}
+			if want == e.flags {
+				continue
+			}
+			if err := f.reflag(e, want); err != nil {
+				if errors.Is(err, fs.ErrNotExist) {
+					s.Gone.Add(e.uid)
+					continue
+				}
+				return err
+			}
+			if beyond := f.beyondLetters(e.flags); beyond != f.beyondLetters(list[i].flags&^want) || e.flags&^letterMask != 0 {
+				words.keywords(e.uid, beyond)
+			}
+			e.modseq = modseq
+			changed = append(changed, *e)
+		}
+		f.touched(t, "cur", "new")
+		if len(words.text) > 0 {
+			if err := f.appendUIDs(&words, false); err != nil {
+				return err
+			}
+		}
+		if len(changed) == 0 {
+			return f.write(&record{kind: recState})
+		}
+		return f.write(&record{kind: recFlags, flags: changed})
+	})
+	for _, r := range uids { // what was asked for and never seen is gone
+		for n := uint64(r.Lo); n <= uint64(r.Hi) && n < uint64(f.totals.uidNext); n++ {
+			if !found.Has(uint32(n)) {
+				s.Gone.Add(uint32(n))
+			}
+		}
+	}
+	return s, err
+}
+
+// beyondLetters is the names of the keywords that no file name can say.
+func (f *Folder) beyondLetters(flags Flags) string {
+	if flags&^letterMask == 0 {
+		return ""
+	}
+	var out []string
+	for n, name := range f.Keywords() {
+		if n >= 26 && flags&Keyword(n) != 0 && name != "" {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// reflag renames the file so that its name says the flags; e is then as the file is. A file that another program renamed in the
+// meantime is found again, and its own changes are kept beside ours.
+func (f *Folder) reflag(e *entry, want Flags) error {
+	before := e.flags
+	for try := 0; try < 5; try++ {
+		from, sumFrom := e.path(), hashName(e.key+e.ending())
+		next := *e
+		next.flags = want
+		info := infoFor(e.info, want)
+		next.setName(false, info)
+		next.flags = want
+		wasNew := e.state&inNew != 0
+		if letters := next.flags & letterMask; letters == 0 && wasNew && f.account.o.LeaveNew {
+			next.setName(true, "")
+			next.flags = want
+		}
+		if to := next.path(); from != to {
+			if err := f.disk.RenameNew(from, to); err != nil {
+				if !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				if !f.find(e) { // renamed or removed by somebody
+					return fs.ErrNotExist
+				}
+				want = want&^(before^e.flags) | e.flags&(before^e.flags)
+				before = e.flags
+				continue
+			}
+			f.moved(wasNew, next.state&inNew != 0, sumFrom, hashName(next.key+next.ending()))
+		}
+		*e = next
+		return nil
+	}
+	return fs.ErrNotExist
+}
+
+// moved keeps the recorded sums of both directories true after a rename of our own.
+func (f *Folder) moved(fromNew, toNew bool, was, is uint64) {
+	t := &f.totals
+	from, to := &t.cur, &t.cur
+	if fromNew {
+		from = &t.new
+	}
+	if toNew {
+		to = &t.new
+	}
+	from.sum -= was
+	from.count--
+	to.sum += is
+	to.count++
+}
+
+// find looks for the file of a message under other names: first those it is likely to have, then in both directories.
+func (f *Folder) find(e *entry) bool {
+	likely := []string{"new/" + e.key}
+	for _, letters := range []string{"", "S", "RS", "FS", "F", "ST", "T", "PS"} {
+		likely = append(likely, "cur/"+e.key+":2,"+letters)
+	}
+	for _, path := range likely {
+		if _, err := f.disk.Stat(path); err == nil {
+			e.setName(path[:4] == "new/", path[4+len(e.key):])
+			return true
+		}
+	}
+	for _, dir := range []string{"cur", "new"} {
+		names, err := f.disk.ReadDir(dir)
+		if err != nil {
+			return false
+		}
+		for _, name := range names {
+			if len(name) >= len(e.key) && name[:len(e.key)] == e.key && (len(name) == len(e.key) || name[len(e.key)] == ':') {
+				e.setName(dir == "new", name[len(e.key):])
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Expunge removes those of uids (nil: all) that are \Deleted, into the undelete area. Files go first, then the tombstones.
+func (f *Folder) Expunge(ctx context.Context, uids sequence.Set) (gone sequence.Set, err error) {
+	return f.remove(ctx, uids, func(e *entry) bool { return e.flags&Deleted != 0 })
+}
+
+// Delete removes the messages of uids whatever their flags: what POP3 does in its UPDATE state.
+func (f *Folder) Delete(ctx context.Context, uids sequence.Set) (gone sequence.Set, err error) {
+	return f.remove(ctx, uids, func(*entry) bool { return true })
+}
+
+func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*entry) bool) (gone sequence.Set, err error) {
+	err = f.each(ctx, uids, func(list []entry) error {
+		modseq := f.nextModSeq()
+		if err := f.reserve(f.totals.uidNext, modseq); err != nil {
+			return err
+		}
+		var dead []uint32
+		for i := range list {
+			e := &list[i]
+			if !wanted(e) {
+				continue
+			}
+			wasNew, sum := e.state&inNew != 0, hashName(e.key+e.ending())
+			err := f.discard(e)
+			if errors.Is(err, fs.ErrNotExist) {
+				if f.find(e) {
+					wasNew, sum = e.state&inNew != 0, hashName(e.key+e.ending())
+					err = f.discard(e)
+				} else {
+					err = nil
+				}
+			}
+			if err != nil {
+				return err
+			}
+			f.left(wasNew, sum)
+			dead = append(dead, e.uid)
+			gone.Add(e.uid)
+		}
+		if len(dead) == 0 {
+			return nil
+		}
+		f.touched(&f.totals, "cur", "new")
+		return f.bury(dead, modseq)
+	})
+	return gone, err
+}
+
+// left takes a name out of the recorded sums.
+func (f *Folder) left(fromNew bool, sum uint64) {
+	d := &f.totals.cur
+	if fromNew {
+		d = &f.totals.new
+	}
+	d.sum -= sum
+	d.count--
+}
+
+// entered puts a name into the recorded sum of cur/.
+func (f *Folder) entered(sum uint64) {
+	f.totals.cur.sum += sum
+	f.totals.cur.count++
+}
+
+// discard moves a message's file to the undelete area of today, or unlinks it where none is kept or there is no room.
+func (f *Folder) discard(e *entry) error {
+	if f.account.o.ExpungedDays > 0 {
+		name := "cur/" + e.key + ",F=" + escapeFolder(f.dir) + string(letters([]byte(":2,"), e.flags))
+		err := f.account.toExpunged(f.dir, e.path(), name, time.Now())
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return f.disk.Remove(e.path())
+}
+
+// escapeFolder is a folder's directory as a part of a file name.
+func escapeFolder(dir string) string {
+	return strings.NewReplacer("/", "%2F", ":", "%3A", ",", "%2C", "%", "%25").Replace(dir)
+}

@@ -1,0 +1,321 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+)
+
+// chunkLen is how many messages a chunk is split at; half of it is what a snapshot writes.
+const chunkLen = 1024
+
+// entry is one message as the index knows it.
+type entry struct {
+	uid      uint32
+	flags    Flags
+	modseq   uint64
+	wire     int64 // octets with CRLF; -1: not counted yet
+	received int64 // seconds since 1970; 0: not looked up yet
+	saved    int64 // seconds since 1970
+	cache    int64 // offset in mb-cache, 0 none
+	state    state
+	key      string // file name up to ':'
+	info     string // what stands behind the key when it is not the usual form of flags; with irregular set
+	over     *override
+}
+
+// state says where the file is and how its name is written.
+type state uint8
+
+const (
+	inNew     state = 1 << iota // in new/, else in cur/
+	irregular                   // the name's end is not ":2," and sorted letters: info has it
+	recent                      // no session has claimed it
+)
+
+// override is what mb-uids says of a message beyond the usual.
+type override struct {
+	guid string // of a copy: EMAILID is made of it and not of the key
+	uidl string // POP3's unique-id from a server before us
+}
+
+// chunk is up to chunkLen messages in columns. A chunk that a view refers to never changes.
+type chunk struct {
+	uid      []uint32
+	flags    []Flags
+	modseq   []uint64
+	wire     []int64
+	received []int64
+	saved    []int64
+	cache    []int64
+	state    []state
+	end      []uint32 // of the key in keys
+	keys     []byte
+	info     map[int]string
+	over     map[int]*override
+}
+
+func (c *chunk) len() int { return len(c.uid) }
+
+func (c *chunk) key(i int) []byte {
+	from := uint32(0)
+	if i > 0 {
+		from = c.end[i-1]
+	}
+	return c.keys[from:c.end[i]]
+}
+
+func (c *chunk) add(e *entry) {
+	i := len(c.uid)
+	c.uid = append(c.uid, e.uid)
+	c.flags = append(c.flags, e.flags)
+	c.modseq = append(c.modseq, e.modseq)
+	c.wire = append(c.wire, e.wire)
+	c.received = append(c.received, e.received)
+	c.saved = append(c.saved, e.saved)
+	c.cache = append(c.cache, e.cache)
+	c.state = append(c.state, e.state)
+	c.keys = append(c.keys, e.key...)
+	c.end = append(c.end, uint32(len(c.keys)))
+	if e.state&irregular != 0 {
+		c.setInfo(i, e.info)
+	}
+	if e.over != nil {
+		if c.over == nil {
+			c.over = map[int]*override{}
+		}
+		c.over[i] = e.over
+	}
+}
+
+func (c *chunk) setInfo(i int, info string) {
+	if c.info == nil {
+		c.info = map[int]string{}
+	}
+	c.info[i] = info
+}
+
+func (c *chunk) entry(i int) entry {
+	return entry{c.uid[i], c.flags[i], c.modseq[i], c.wire[i], c.received[i], c.saved[i], c.cache[i], c.state[i],
+		string(c.key(i)), c.info[i], c.over[i]}
+}
+
+// without is the chunk less the messages gone says.
+func (c *chunk) without(gone func(uid uint32) bool) *chunk {
+	out := &chunk{}
+	for i := range c.uid {
+		if !gone(c.uid[i]) {
+			e := c.entry(i)
+			out.add(&e)
+		}
+	}
+	return out
+}
+
+// clone is a chunk whose columns can be changed; its keys stay shared until one is appended.
+func (c *chunk) clone() *chunk {
+	d := *c
+	d.uid = append(make([]uint32, 0, len(c.uid)+1), c.uid...)
+	d.flags = append(make([]Flags, 0, len(c.uid)+1), c.flags...)
+	d.modseq = append(make([]uint64, 0, len(c.uid)+1), c.modseq...)
+	d.wire = append(make([]int64, 0, len(c.uid)+1), c.wire...)
+	d.received = append(make([]int64, 0, len(c.uid)+1), c.received...)
+	d.saved = append(make([]int64, 0, len(c.uid)+1), c.saved...)
+	d.cache = append(make([]int64, 0, len(c.uid)+1), c.cache...)
+	d.state = append(make([]state, 0, len(c.uid)+1), c.state...)
+	d.end = append(make([]uint32, 0, len(c.uid)+1), c.end...)
+	d.keys = c.keys[:len(c.keys):len(c.keys)]
+	d.info, d.over = copyMap(c.info), copyMap(c.over)
+	return &d
+}
+
+func copyMap[V any](m map[int]V) map[int]V {
+	if m == nil {
+		return nil
+	}
+	out := make(map[int]V, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+// encode writes the chunk as a block of mb-index, mb-index(5).
+func (c *chunk) encode(b []byte) []byte {
+	le := binary.LittleEndian
+	for _, v := range c.uid {
+		b = le.AppendUint32(b, v)
+	}
+	for _, v := range c.flags {
+		b = le.AppendUint64(b, uint64(v))
+	}
+	for _, v := range c.modseq {
+		b = le.AppendUint64(b, v)
+	}
+	for _, column := range [][]int64{c.wire, c.received, c.saved, c.cache} {
+		for _, v := range column {
+			b = le.AppendUint64(b, uint64(v))
+		}
+	}
+	for _, v := range c.state {
+		b = append(b, byte(v))
+	}
+	for _, v := range c.end {
+		b = le.AppendUint32(b, v)
+	}
+	b = append(b, c.keys...)
+	b = binary.AppendUvarint(b, uint64(len(c.info)))
+	for i, s := range c.info {
+		b = appendText(binary.AppendUvarint(b, uint64(i)), s)
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.over)))
+	for i, o := range c.over {
+		b = appendText(appendText(binary.AppendUvarint(b, uint64(i)), o.guid), o.uidl)
+	}
+	return b
+}
+
+// decodeChunk reads a block of n messages; nil when it is not one.
+func decodeChunk(b []byte, n int) *chunk {
+	const fixed = 4 + 8 + 8 + 4*8 + 1 + 4
+	if n < 0 || n > 1<<20 || len(b) < n*fixed {
+		return nil
+	}
+	d := decoder{b: b}
+	c := &chunk{
+		uid: make([]uint32, n), flags: make([]Flags, n), modseq: make([]uint64, n), wire: make([]int64, n), received: make([]int64, n),
+		saved: make([]int64, n), cache: make([]int64, n), state: make([]state, n), end: make([]uint32, n),
+	}
+	for i := range c.uid {
+		c.uid[i] = d.u32()
+		if i > 0 && c.uid[i] <= c.uid[i-1] {
+			return nil
+		}
+	}
+	for i := range c.flags {
+		c.flags[i] = Flags(d.u64())
+	}
+	for i := range c.modseq {
+		c.modseq[i] = d.u64()
+	}
+	for _, column := range [][]int64{c.wire, c.received, c.saved, c.cache} {
+		for i := range column {
+			column[i] = int64(d.u64())
+		}
+	}
+	for i := range c.state {
+		c.state[i] = state(d.byte())
+	}
+	last := uint32(0)
+	for i := range c.end {
+		c.end[i] = d.u32()
+		if c.end[i] < last {
+			return nil
+		}
+		last = c.end[i]
+	}
+	c.keys = append([]byte(nil), d.take(int(last))...)
+	for k := d.count(n); k > 0; k-- {
+		i := d.count(n)
+		c.setInfo(i, d.text())
+	}
+	for k := d.count(n); k > 0; k-- {
+		i := d.count(n)
+		if c.over == nil {
+			c.over = map[int]*override{}
+		}
+		c.over[i] = &override{d.text(), d.text()}
+	}
+	if d.bad {
+		return nil
+	}
+	return c
+}
+
+// decoder reads binary; after the first thing that is not there everything is zero and bad is set.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if n < 0 || n > len(d.b) {
+		d.bad, d.b = true, nil
+		return nil
+	}
+	out := d.b[:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) u32() uint32 {
+	if b := d.take(4); b != nil {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (d *decoder) u64() uint64 {
+	if b := d.take(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.bad, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count is a number of at most max.
+func (d *decoder) count(max int) int {
+	v := d.uvarint()
+	if v > uint64(max) {
+		d.bad, d.b = true, nil
+		return 0
+	}
+	return int(v)
+}
+
+func (d *decoder) text() string { return string(d.take(d.count(len(d.b)))) }
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// slot is a chunk's place in views: the chunk itself, or where the snapshot has it, from which it is read when it is first wanted.
+type slot struct {
+	n     int
+	first uint32 // UID of the first message
+	at    atomic.Pointer[chunk]
+	from  *snapshot
+	block int
+}
+
+func newSlot(c *chunk) *slot {
+	s := &slot{n: c.len(), first: c.uid[0]}
+	s.at.Store(c)
+	return s
+}
+
+// get is the chunk. A block that cannot be read (a byte flipped in the cache) is an empty chunk of the same length, and the snapshot is
+// marked bad, so that the next look rebuilds.
+func (s *slot) get() *chunk {
+	if c := s.at.Load(); c != nil {
+		return c
+	}
+	c := s.from.chunk(s.block, s.n)
+	s.at.CompareAndSwap(nil, c)
+	return s.at.Load()
+}

@@ -1,0 +1,472 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/internal/sequence"
+)
+
+// Folder is one open mailbox, shared by the sessions of a process.
+type Folder struct {
+	account *Account
+	name    string // as the account lists it
+	dir     string // below the account's root, "." for INBOX
+	disk    durable.Disk
+	users   int // sessions, counted by the account
+
+	mu       sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
+	opened   bool
+	validity uint32
+	id       string
+	gen      uint64
+	log      durable.File // for reading
+	pos      int64        // octets of the log taken in
+	totals   totals
+	lost     []interval
+	snap     *snapshot
+	view     *View  // nil until somebody needs messages
+	table    *table // nil until a scan needs it
+	ring     []change
+	changeNo uint64               // of the last change
+	losses   uint64               // how often the view was read anew
+	suspects map[uint32]time.Time // missing in a scan that proves nothing, since when
+	emptied  time.Time            // since when most of the folder seems gone
+	dead     []tombstone          // of mb-uids up to deadSize, for VanishedSince
+	deadSize int64
+	floor    uint64
+	watch    watch
+	blank    bool // flags are not known yet: the first scan after a rebuild fills them in
+}
+
+// change is one record as sessions need it to know what happened between two views.
+type change struct {
+	no   uint64
+	kind byte
+	uids []uint32
+}
+
+// ringMost is how many changes are remembered; what is older is found by comparing views.
+const ringMost = 4096
+
+func (f *Folder) open(ctx context.Context) error {
+	if f.opened {
+		return nil
+	}
+	if err := f.present(); err != nil {
+		return err
+	}
+	if f.attach() {
+		f.opened = true
+		return nil
+	}
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !f.attach() { // nobody else has rebuilt it meanwhile
+		if err := f.rebuild(ctx); err != nil {
+			return err
+		}
+	}
+	f.opened = true
+	return nil
+}
+
+// present reports a volume that is not there.
+func (f *Folder) present() error {
+	if _, err := f.disk.Stat("cur"); err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+			return ErrUnavailable
+		}
+		return err
+	}
+	return nil
+}
+
+// attach opens snapshot and log, if they are there, whole, of this run of the machine, and agree with mb-uids.
+func (f *Folder) attach() bool {
+	file, err := f.disk.Open(indexName)
+	if err != nil {
+		return false
+	}
+	snap := openSnapshot(file)
+	if snap == nil {
+		file.Close()
+		return false
+	}
+	log, err := f.disk.Open(logName(snap.gen))
+	if err != nil {
+		return false
+	}
+	boot, ok := checkLog(log, snap.gen)
+	info, err := f.disk.Stat(uidsName)
+	logInfo, err2 := log.Stat()
+	if !ok || boot != bootID() || err != nil || err2 != nil || info.Inode != f.ownInode(snap.id, snap.validity) {
+		log.Close()
+		return false
+	}
+	t, pos := snap.totals, int64(logHead)
+	if logInfo.Size > int64(logHead) {
+		last, rotated, ok := lastTotals(log, logInfo.Size)
+		if rotated { // between our two opens; look again
+			log.Close()
+			return false
+		}
+		if ok {
+			t, pos = last, logInfo.Size
+		}
+	}
+	if info.Size != t.uidsSize {
+		log.Close()
+		return false
+	}
+	f.use(snap, log, pos, t)
+	return true
+}
+
+// ownInode is the inode that mb-uids says it had when it was written, 0 when it does not belong to the snapshot.
+func (f *Folder) ownInode(id string, validity uint32) uint64 {
+	file, err := f.disk.Open(uidsName)
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	b := make([]byte, 256)
+	n, _ := file.ReadAt(b, 0)
+	row, _, _ := cutLine(b[:n])
+	do, err := parseHeader(string(row))
+	if err != nil {
+		return 0
+	}
+	u := &uids{}
+	do(u)
+	if u.id != id || u.validity != validity {
+		return 0
+	}
+	return u.inode
+}
+
+func cutLine(b []byte) (row, rest []byte, ok bool) {
+	for i, c := range b {
+		if c == '\n' {
+			return b[:i], b[i+1:], true
+		}
+	}
+	return b, nil, false
+}
+
+// use makes a snapshot and its log the state of the folder. pos is where the log was read to for the totals; messages are not loaded.
+func (f *Folder) use(snap *snapshot, log durable.File, pos int64, t totals) {
+	if f.log != nil {
+		f.log.Close()
+	}
+	f.snap, f.log, f.pos, f.totals = snap, log, pos, t
+	f.gen, f.validity, f.id, f.lost = snap.gen, snap.validity, snap.id, snap.lost
+	f.view, f.table, f.ring = nil, nil, nil
+	f.losses++
+}
+
+// load makes the view, from the snapshot and all of its log.
+func (f *Folder) load() error {
+	if f.view != nil {
+		return nil
+	}
+	f.view = newView(f, f.snap.slots())
+	f.totals, f.pos = f.snap.totals, int64(logHead)
+	f.stamp()
+	return f.catchUp()
+}
+
+// stamp puts the folder's figures into the view it shows from now on.
+func (f *Folder) stamp() {
+	f.view.counts = f.counts()
+	f.view.change, f.view.loss = f.changeNo, f.losses
+}
+
+func (f *Folder) counts() Counts {
+	t := &f.totals
+	return Counts{
+		Messages: t.messages, Unseen: t.unseen, Deleted: t.deleted, Recent: t.recent, Size: t.size, DeletedSize: t.deletedSize,
+		UIDNext: t.uidNext, UIDValidity: f.validity, HighestModSeq: t.modseq, MailboxID: f.id,
+	}
+}
+
+var errReload = errors.New("the index was replaced")
+
+// catchUp takes in what others have written to the log.
+func (f *Folder) catchUp() error {
+	for {
+		err := f.readLog()
+		if err != errReload {
+			return err
+		}
+		had := f.view != nil
+		if !f.attach() {
+			f.opened = false
+			return errReload
+		}
+		if had {
+			if err := f.load(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *Folder) readLog() error {
+	info, err := f.disk.Stat(logName(f.gen))
+	if err != nil || info.Size <= f.pos {
+		if err == nil && info.Size < f.pos {
+			return errReload
+		}
+		return err
+	}
+	b := make([]byte, info.Size-f.pos)
+	n, _ := f.log.ReadAt(b, f.pos)
+	b = b[:n]
+	for len(b) > 0 {
+		r, length := decodeRecord(b)
+		if r == nil {
+			return nil // being written, or torn: the writer that comes next will see
+		}
+		if r.kind == recRotate {
+			return errReload
+		}
+		f.apply(r)
+		f.pos += int64(length)
+		b = b[length:]
+	}
+	return nil
+}
+
+// apply makes the state what it is after the record.
+func (f *Folder) apply(r *record) {
+	f.totals = r.totals
+	if f.view == nil {
+		return
+	}
+	ch := change{kind: r.kind}
+	slots := slices.Clone(f.view.slots)
+	switch r.kind {
+	case recAdd:
+		for i := range r.added {
+			ch.uids = append(ch.uids, r.added[i].uid)
+		}
+		slots = addTo(slots, r.added)
+		f.index(r.added)
+	case recFlags:
+		for i := range r.flags {
+			ch.uids = append(ch.uids, r.flags[i].uid)
+		}
+		f.change(slots, r.flags)
+	case recGone:
+		ch.uids = r.gone
+		slots = f.drop(slots, r.gone)
+	}
+	f.changeNo++
+	ch.no = f.changeNo
+	if f.ring = append(f.ring, ch); len(f.ring) > ringMost {
+		f.ring = slices.Clone(f.ring[ringMost/2:])
+	}
+	f.view = newView(f, slots)
+	f.stamp()
+}
+
+// index enters new messages into the table.
+func (f *Folder) index(added []entry) {
+	if f.table != nil {
+		for i := range added {
+			f.table.put(hashName(added[i].key), added[i].uid)
+		}
+	}
+}
+
+// addTo puts messages at the end.
+func addTo(slots []*slot, added []entry) []*slot {
+	var c *chunk
+	if n := len(slots); n > 0 && slots[n-1].n < chunkLen {
+		c = slots[n-1].get().clone()
+		slots = slots[:n-1]
+	}
+	for i := range added {
+		if c == nil || c.len() == chunkLen {
+			if c != nil {
+				slots = append(slots, newSlot(c))
+			}
+			c = &chunk{}
+		}
+		c.add(&added[i])
+	}
+	if c != nil && c.len() > 0 {
+		slots = append(slots, newSlot(c))
+	}
+	return slots
+}
+
+// change puts changed entries in place; slots is the caller's own.
+func (f *Folder) change(slots []*slot, list []entry) {
+	touched := map[int]*chunk{}
+	for k := range list {
+		e := &list[k]
+		i, ok := f.view.Find(e.uid)
+		if !ok {
+			continue
+		}
+		s := f.view.slotOf(i)
+		c := touched[s]
+		if c == nil {
+			c = slots[s].get().clone()
+			touched[s] = c
+		}
+		j := i - f.view.start[s]
+		if string(c.key(j)) != e.key {
+			touched[s] = rekeyed(c, j, e)
+			f.index([]entry{*e})
+			continue
+		}
+		c.flags[j], c.modseq[j], c.wire[j], c.received[j], c.saved[j], c.cache[j], c.state[j] =
+			e.flags, e.modseq, e.wire, e.received, e.saved, e.cache, e.state
+		delete(c.info, j)
+		if e.state&irregular != 0 {
+			c.setInfo(j, e.info)
+		}
+	}
+	for s, c := range touched {
+		slots[s] = newSlot(c)
+	}
+}
+
+// rekeyed is the chunk with entry j replaced by one of another key.
+func rekeyed(c *chunk, j int, e *entry) *chunk {
+	out := &chunk{}
+	for i := range c.uid {
+		at := c.entry(i)
+		if i == j {
+			at = *e
+		}
+		out.add(&at)
+	}
+	return out
+}
+
+// drop takes messages out.
+func (f *Folder) drop(slots []*slot, gone []uint32) []*slot {
+	dead := make(map[uint32]bool, len(gone))
+	touched := map[int]bool{}
+	for _, uid := range gone {
+		if i, ok := f.view.Find(uid); ok {
+			dead[uid] = true
+			touched[f.view.slotOf(i)] = true
+		}
+	}
+	out := slots[:0]
+	for s := range slots {
+		if !touched[s] {
+			out = append(out, slots[s])
+		} else if c := slots[s].get().without(func(uid uint32) bool { return dead[uid] }); c.len() > 0 {
+			out = append(out, newSlot(c))
+		}
+	}
+	return out
+}
+
+// write appends a record to the log and applies it. The folder's lock is held and the log has been taken in.
+func (f *Folder) write(r *record) error {
+	r.totals = f.totals
+	f.recount(r)
+	b := r.encode(nil)
+	w, err := f.disk.Append(logName(f.gen), 0o600)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if info, err := w.Stat(); err != nil {
+		return err
+	} else if info.Size != f.pos { // a torn record: nothing can follow it
+		return f.startOver()
+	}
+	if n, err := w.Write(b); err != nil || n != len(b) {
+		return fmt.Errorf("%s: %w", logName(f.gen), err)
+	}
+	f.apply(r)
+	f.pos += int64(len(b))
+	return nil
+}
+
+// recount moves the totals by what the record does to the messages of the view.
+func (f *Folder) recount(r *record) {
+	t := &r.totals
+	for i := range r.added {
+		t.count(&r.added[i], 1)
+		t.modseq = max(t.modseq, r.added[i].modseq)
+		t.uidNext = max(t.uidNext, r.added[i].uid+1)
+	}
+	for i := range r.flags {
+		e := &r.flags[i]
+		if at, ok := f.view.Find(e.uid); ok {
+			c, j := f.view.at(at)
+			old := c.entry(j)
+			t.count(&old, -1)
+			t.count(e, 1)
+			t.modseq = max(t.modseq, e.modseq)
+		}
+	}
+	for _, uid := range r.gone {
+		if at, ok := f.view.Find(uid); ok {
+			c, j := f.view.at(at)
+			old := c.entry(j)
+			t.count(&old, -1)
+		}
+	}
+	t.modseq = max(t.modseq, r.modseq)
+}
+
+// changes is the delta of two views of this process, if all that lies between is remembered.
+func (f *Folder) changes(from, to *View) (d Delta, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if from.loss != to.loss || from.change > to.change {
+		return d, false
+	}
+	if n := len(f.ring); from.change < to.change && (n == 0 || f.ring[0].no > from.change+1) {
+		return d, false
+	}
+	flagged := map[uint32]bool{}
+	var gone sequence.Set
+	for _, ch := range f.ring {
+		if ch.no <= from.change || ch.no > to.change {
+			continue
+		}
+		for _, uid := range ch.uids {
+			if uid >= from.counts.UIDNext {
+				continue // came after the earlier view
+			}
+			if ch.kind == recGone {
+				gone.Add(uid)
+				delete(flagged, uid)
+			} else if ch.kind == recFlags {
+				flagged[uid] = true
+			}
+		}
+	}
+	d.Vanished = gone
+	for uid := range flagged {
+		if a, ok := from.Find(uid); ok {
+			if b, ok := to.Find(uid); ok && (from.ModSeq(a) != to.ModSeq(b) || from.Flags(a) != to.Flags(b)) {
+				d.Changed = append(d.Changed, uid)
+			}
+		}
+	}
+	slices.Sort(d.Changed)
+	at, _ := to.Find(from.counts.UIDNext)
+	d.Added = to.Len() - at
+	return d, true
+}

@@ -1,0 +1,268 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// scanCost is what a scan takes for each message, about: scans that only verify our own changes take at most a hundredth of
+// the time.
+const scanCost = 600 * time.Nanosecond
+
+// Look takes in what other programs and processes have done since the last look, and gives the view as it is now: two stat(2)
+// and one read when nothing has happened. It gives UIDs to new messages.
+func (f *Folder) Look(ctx context.Context) (*View, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.look(ctx, true); err != nil {
+		return nil, err
+	}
+	return f.view, nil
+}
+
+// Counts is the folder's figures after a look, without its messages: what STATUS needs, at any size.
+func (f *Folder) Counts(ctx context.Context) (Counts, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.look(ctx, false); err != nil {
+		return Counts{}, err
+	}
+	return f.counts(), nil
+}
+
+// look is Look with f.mu held; messages are loaded if a scan needs them, or when wanted.
+func (f *Folder) look(ctx context.Context, messages bool) error {
+	for try := 0; ; try++ {
+		err := f.lookOnce(ctx, messages)
+		if err != errReload || try == 5 {
+			return err
+		}
+	}
+}
+
+func (f *Folder) lookOnce(ctx context.Context, messages bool) error {
+	if err := f.open(ctx); err != nil {
+		return err
+	}
+	if err := f.catchUp(); err != nil {
+		return err
+	}
+	if f.snap.bad.Load() { // a byte flipped in the cache
+		f.opened = false
+		if err := f.remake(ctx); err != nil {
+			return err
+		}
+	}
+	changed, err := f.dirsChanged()
+	if err != nil {
+		return err
+	}
+	if messages || changed {
+		if err := f.load(); err != nil {
+			return err
+		}
+	}
+	if !changed {
+		return nil
+	}
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := f.catchUp(); err != nil {
+		return err
+	}
+	return f.sync(ctx)
+}
+
+// remake builds the folder's caches again from what is true.
+func (f *Folder) remake(ctx context.Context) error {
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := f.rebuild(ctx); err != nil {
+		return err
+	}
+	f.opened = true
+	return nil
+}
+
+// dirsChanged compares both directories with what was recorded.
+func (f *Folder) dirsChanged() (bool, error) {
+	for _, d := range []struct {
+		name string
+		was  *dirState
+	}{{"new", &f.totals.new}, {"cur", &f.totals.cur}} {
+		info, err := f.disk.Stat(d.name)
+		if err != nil {
+			if f.present() == ErrUnavailable {
+				return false, ErrUnavailable
+			}
+			return false, err
+		}
+		if info.ModTime.UnixNano() != d.was.mtime {
+			return true, nil
+		}
+		if !d.was.verified && time.Since(info.ModTime) > max(time.Second, 100*scanCost*time.Duration(d.was.count)) {
+			return true, nil
+		}
+	}
+	return len(f.suspects) > 0 && f.suspectsDue() || !f.emptied.IsZero() && time.Since(f.emptied) > emptiedWait, nil
+}
+
+// suspectsDue reports whether a message that was missing once may be looked for again.
+func (f *Folder) suspectsDue() bool {
+	for _, since := range f.suspects {
+		if time.Since(since) >= suspectWait {
+			return true
+		}
+	}
+	return false
+}
+
+// touched records a directory as it is after a change of our own. It is not verified: another change may hide behind ours.
+func (f *Folder) touched(t *totals, dirs ...string) {
+	for _, dir := range dirs {
+		s := &t.cur
+		if dir == "new" {
+			s = &t.new
+		}
+		if info, err := f.disk.Stat(dir); err == nil {
+			s.mtime, s.verified = info.ModTime.UnixNano(), false
+		}
+	}
+}
+
+// reserve makes sure that UIDs up to uid and mod-sequences up to modseq may be shown: what is shown is below a bound that is on disk.
+func (f *Folder) reserve(uid uint32, modseq uint64) error {
+	t := &f.totals
+	if uid < t.uidBound && modseq < t.modBound {
+		return nil
+	}
+	var b batch
+	uidBound, modBound := max(t.uidBound, uid+256), max(t.modBound, modseq+1<<16)
+	b.reserve(uidBound, modBound)
+	if err := f.appendUIDs(&b, true); err != nil {
+		return err
+	}
+	t.uidBound, t.modBound = uidBound, modBound
+	return nil
+}
+
+// appendUIDs adds a batch to mb-uids. The folder's lock is held.
+func (f *Folder) appendUIDs(b *batch, sync bool) error {
+	text := b.end(time.Now())
+	w, err := f.disk.Append(uidsName, 0o600)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if info, err := w.Stat(); err != nil {
+		return err
+	} else if info.Size != f.totals.uidsSize { // somebody edited it, or a batch was torn
+		f.opened = false
+		return errReload
+	}
+	if _, err := w.Write(text); err != nil {
+		f.opened = false // what is there of it does not count, and the next writer cuts it
+		return err
+	}
+	if sync {
+		if err := w.Sync(); err != nil {
+			f.opened = false
+			return err
+		}
+	}
+	f.totals.uidsSize += int64(len(text))
+	return nil
+}
+
+// nextModSeq is the mod-sequence of a change that happens now.
+func (f *Folder) nextModSeq() uint64 { return f.totals.modseq + 1 }
+
+var errClosed = errors.New("the mailbox is closed")
+
+// startOver writes what is known as a new snapshot with an empty log: when the log has grown, or has a torn end.
+func (f *Folder) startOver() error {
+	if err := f.load(); err != nil {
+		return err
+	}
+	chunks := make([]*chunk, 0, len(f.view.slots))
+	for _, s := range f.view.slots {
+		chunks = append(chunks, s.get())
+	}
+	return f.writeSnapshot(chunks)
+}
+
+// writeSnapshot replaces mb-index and begins a generation; the folder then goes on with the same view.
+func (f *Folder) writeSnapshot(chunks []*chunk) error {
+	old := f.gen
+	h := head{validity: f.validity, id: f.id, gen: old + 1, boot: bootID(), totals: f.totals, lost: f.lost}
+	logFile := logName(h.gen)
+	f.disk.Remove(logFile)
+	w, err := f.disk.Create(logFile, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(newLog(h.gen))
+	w.Close()
+	if err != nil {
+		return err
+	}
+	temp := indexName + ".tmp"
+	f.disk.Remove(temp)
+	if w, err = f.disk.Create(temp, 0o600); err != nil {
+		return err
+	}
+	_, err = w.Write(encodeIndex(&h, chunks))
+	w.Close()
+	if err == nil {
+		err = f.disk.Rename(temp, indexName) // a cache: after a power cut it is made again
+	}
+	if err != nil {
+		f.disk.Remove(temp)
+		return err
+	}
+	f.leaveLog(old)
+	file, err := f.disk.Open(indexName)
+	if err != nil {
+		return err
+	}
+	snap := openSnapshot(file)
+	log, err := f.disk.Open(logFile)
+	if snap == nil || err != nil {
+		return errReload
+	}
+	view, table, ring, losses := f.view, f.table, f.ring, f.losses
+	f.use(snap, log, int64(logHead), f.totals)
+	if view != nil {
+		f.view, f.table, f.ring, f.losses = view, table, ring, losses
+	}
+	return nil
+}
+
+// leaveLog tells those who follow the old generation to go on, and removes the one before it.
+func (f *Folder) leaveLog(old uint64) {
+	if w, err := f.disk.Append(logName(old), 0o600); err == nil {
+		r := record{kind: recRotate, totals: f.totals}
+		w.Write(r.encode(nil))
+		w.Close()
+	}
+	if old > 0 {
+		f.disk.Remove(logName(old - 1))
+	}
+}
+
+// rotateIfLong begins a generation when the log is long against the snapshot.
+func (f *Folder) rotateIfLong() {
+	most := min(max(128<<10, int64(f.totals.messages)*100/8), 4<<20)
+	if f.pos > most {
+		if err := f.startOver(); err != nil {
+			f.opened = false
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/maildir"
+)
+
+// Message is an open message file. It stays readable though others rename or remove it.
+type Message struct {
+	io.ReaderAt
+	Size int64 // octets in the file
+	Wire int64 // octets with CRLF
+	file durable.File
+}
+
+func (m *Message) Close() error { return m.file.Close() }
+
+// Descriptor is the file's, for those who can send from it directly.
+func (m *Message) Descriptor() uintptr { return m.file.Fd() }
+
+// Open opens the message's file. ErrExpunged when it is gone.
+func (v *View) Open(i int) (*Message, error) {
+	c, j := v.at(i)
+	e := c.entry(j)
+	f := v.folder
+	file, err := f.disk.Open(e.path())
+	for try := 0; errors.Is(err, fs.ErrNotExist) && try < 3; try++ { // renamed since the view was taken
+		if !f.find(&e) {
+			return nil, ErrExpunged
+		}
+		file, err = f.disk.Open(e.path())
+	}
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrExpunged
+		}
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	m := &Message{ReaderAt: file, Size: info.Size, file: file}
+	if atomic.LoadInt64(&c.received[j]) == 0 {
+		atomic.StoreInt64(&c.received[j], info.ModTime.Unix())
+	}
+	wire := atomic.LoadInt64(&c.wire[j])
+	if size := sizeOf(e.key); wire >= 0 && (size < 0 || size == info.Size) {
+		m.Wire = wire // the name, or an earlier count, says it
+		return m, nil
+	}
+	if m.Wire, err = countWire(file, info.Size); err != nil {
+		file.Close()
+		return nil, err
+	}
+	atomic.StoreInt64(&c.wire[j], m.Wire)
+	return m, nil
+}
+
+// Size is RFC822.SIZE: from the name, the index, or counted once.
+func (v *View) Size(i int) (int64, error) {
+	c, j := v.at(i)
+	if wire := atomic.LoadInt64(&c.wire[j]); wire >= 0 {
+		return wire, nil
+	}
+	m, err := v.Open(i)
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	return m.Wire, nil
+}
+
+// Received is INTERNALDATE, to the second: the file's time.
+func (v *View) Received(i int) (time.Time, error) {
+	c, j := v.at(i)
+	if t := atomic.LoadInt64(&c.received[j]); t != 0 {
+		return time.Unix(t, 0), nil
+	}
+	e := c.entry(j)
+	info, err := v.folder.disk.Stat(e.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		if !v.folder.find(&e) {
+			return time.Time{}, ErrExpunged
+		}
+		info, err = v.folder.disk.Stat(e.path())
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	atomic.StoreInt64(&c.received[j], info.ModTime.Unix())
+	return time.Unix(info.ModTime.Unix(), 0), nil
+}
+
+// countWire is the octets of a file with CRLF line ends.
+func countWire(file io.ReaderAt, size int64) (int64, error) {
+	buf := make([]byte, 64<<10)
+	wire := size
+	last := byte(0)
+	for at := int64(0); at < size; {
+		n, err := file.ReadAt(buf, at)
+		if n == 0 {
+			return 0, err
+		}
+		b := buf[:n]
+		wire += int64(bytes.Count(b, []byte{'\n'}))
+		if bytes.IndexByte(b, '\r') >= 0 || last == '\r' {
+			wire -= int64(bytes.Count(b, []byte("\r\n")))
+			if last == '\r' && b[0] == '\n' {
+				wire--
+			}
+		}
+		last = b[n-1]
+		at += int64(n)
+	}
+	return wire, nil
+}
+
+func (f *Folder) countWire(path string) (int64, error) {
+	file, err := f.disk.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return countWire(file, info.Size)
+}
+
+// sizeOf and wireOf are what the key says, -1 when it does not.
+func sizeOf(key string) int64 {
+	size, _ := maildir.Sizes(key)
+	return size
+}
+
+func wireOf(key string) int64 {
+	_, wire := maildir.Sizes(key)
+	return wire
+}
+
+// cutSizes is a key without its sizes: where they are not known they must not be said.
+func cutSizes(key string) string {
+	head, _, _ := strings.Cut(key, ",")
+	return head
+}

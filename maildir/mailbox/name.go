@@ -1,0 +1,166 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// systemLetters are the letters of the system flags, in the order in which they stand in a name.
+const systemLetters = "DFPRST"
+
+var systemFlags = [...]Flags{Draft, Flagged, Forwarded, Answered, Seen, Deleted}
+
+// letters is how flags stand in a name: sorted, keywords beyond z left out.
+func letters(b []byte, f Flags) []byte {
+	for i, flag := range systemFlags {
+		if f&flag != 0 {
+			b = append(b, systemLetters[i])
+		}
+	}
+	for k := f / keywords; k != 0; k &= k - 1 {
+		if n := bits.TrailingZeros64(uint64(k)); n < 26 {
+			b = append(b, byte('a'+n))
+		}
+	}
+	return b
+}
+
+// letterFlags is what the letters of a name stand for. Capitals we do not know are no flags of ours.
+func letterFlags(s string) (f Flags) {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z':
+			f |= Keyword(int(c - 'a'))
+		case c >= 'A' && c <= 'Z':
+			if k := strings.IndexByte(systemLetters, c); k >= 0 {
+				f |= systemFlags[k]
+			}
+		}
+	}
+	return f
+}
+
+// letterMask is the flags a file name can say.
+const letterMask = Seen | Answered | Flagged | Deleted | Draft | Forwarded | (keywords<<26 - keywords)
+
+// unknownLetters are the capitals of an info that are no flags of ours: they are kept in every name.
+func unknownLetters(info string) string {
+	rest, ok := strings.CutPrefix(info, ":2,")
+	if !ok {
+		return ""
+	}
+	out := ""
+	for i := 0; i < len(rest); i++ {
+		if c := rest[i]; c >= 'A' && c <= 'Z' && strings.IndexByte(systemLetters, c) < 0 && strings.IndexByte(out, c) < 0 {
+			out += string(c)
+		}
+	}
+	return out
+}
+
+// infoFor is the end of the name of a message with these flags: the canonical one, with the unknown capitals of before.
+func infoFor(before string, f Flags) string {
+	b := letters([]byte(":2,"), f)
+	for _, c := range []byte(unknownLetters(before)) {
+		at := len(b)
+		for at > 3 && b[at-1] > c {
+			at--
+		}
+		b = append(b[:at], append([]byte{c}, b[at:]...)...)
+	}
+	return string(b)
+}
+
+// path is where the file is, below the folder.
+func (e *entry) path() string {
+	dir := "cur/"
+	if e.state&inNew != 0 {
+		dir = "new/"
+	}
+	return dir + e.key + e.ending()
+}
+
+func (e *entry) ending() string {
+	switch {
+	case e.state&irregular != 0:
+		return e.info
+	case e.state&inNew != 0:
+		return ""
+	}
+	return string(letters([]byte(":2,"), e.flags))
+}
+
+// setName puts what a scan found into the entry: flags from the letters (keywords beyond them stay), place, form.
+func (e *entry) setName(isNew bool, info string) {
+	e.flags = e.flags&^letterMask | letterFlags(strings.TrimPrefix(info, ":2,"))
+	e.state &^= inNew | irregular
+	e.info = ""
+	if isNew {
+		e.state |= inNew
+	}
+	if e.ending() != info {
+		e.state |= irregular
+		e.info = info
+	}
+}
+
+// stampOf is when a name says its message was delivered: for the order of UIDs in one batch.
+func stampOf(key string) (sec, usec, seq int64) {
+	head, rest, _ := strings.Cut(key, ".")
+	sec, _ = strconv.ParseInt(head, 10, 64)
+	number := func(letter byte) int64 {
+		i := strings.IndexByte(rest, letter)
+		if i < 0 {
+			return 0
+		}
+		j := i + 1
+		for j < len(rest) && rest[j] >= '0' && rest[j] <= '9' {
+			j++
+		}
+		n, _ := strconv.ParseInt(rest[i+1:j], 10, 64)
+		return n
+	}
+	if i := strings.IndexAny(rest, ".,"); i >= 0 {
+		rest = rest[:i]
+	}
+	return sec, number('M'), number('Q')
+}
+
+var names atomic.Uint32
+
+// newKey is a key for a message that IMAP brings.
+func newKey(now time.Time, host string, size, wire int64) string {
+	b := strconv.AppendInt(nil, now.Unix(), 10)
+	b = strconv.AppendInt(append(b, ".M"...), int64(now.Nanosecond()/1000), 10)
+	b = strconv.AppendInt(append(b, 'P'), int64(os.Getpid()), 10)
+	b = strconv.AppendUint(append(b, 'Q'), uint64(names.Add(1)), 10)
+	b = strconv.AppendUint(append(b, 'R'), chance()>>32, 16)
+	b = append(append(b, '.'), host...)
+	b = strconv.AppendInt(append(b, ",S="...), size, 10)
+	return string(strconv.AppendInt(append(b, ",W="...), wire, 10))
+}
+
+// hashName is the keyed hash of a name or key: what directories are summed up from, and messages found by.
+func hashName[T string | []byte](name T) uint64 {
+	const prime = 0x9E3779B97F4A7C15
+	h := hashSeed ^ uint64(len(name))*prime
+	i := 0
+	for ; i+8 <= len(name); i += 8 {
+		w := uint64(name[i]) | uint64(name[i+1])<<8 | uint64(name[i+2])<<16 | uint64(name[i+3])<<24 |
+			uint64(name[i+4])<<32 | uint64(name[i+5])<<40 | uint64(name[i+6])<<48 | uint64(name[i+7])<<56
+		hi, lo := bits.Mul64(h^w, prime)
+		h = hi ^ lo
+	}
+	var tail [8]byte
+	copy(tail[:], name[i:])
+	hi, lo := bits.Mul64(h^binary.LittleEndian.Uint64(tail[:]), 0xD6E8FEB86659FD93)
+	return hi ^ lo
+}
+
+// hashSeed is fixed: sums of names are compared between processes.
+const hashSeed = 0x243F6A8885A308D3

@@ -1,0 +1,256 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"sort"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/internal/sequence"
+)
+
+// restoredGap is how far UIDNEXT jumps when mb-uids turns out to be a copy: what the lost newer one gave out stays unused.
+const restoredGap = 1000000
+
+// rebuild makes snapshot and log from mb-uids and the directories, keeping of old caches what still holds. The lock is held.
+func (f *Folder) rebuild(ctx context.Context) error {
+	u, err := f.readUIDs()
+	if err != nil {
+		return err
+	}
+	old := f.salvage(u)
+	now := time.Now()
+	fresh := max(u.modBound, u.modseq+1, uint64(now.Unix())<<20)
+	f.validity, f.id = u.validity, u.id
+	next := u.next
+	if u.boot != bootID() || old == nil {
+		next = max(next, u.bound)
+	}
+	info, err := f.disk.Stat(uidsName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if u.inode != info.Inode && u.inode != 0 {
+		next = max(next, u.bound) + restoredGap
+		if f.account.hasID(u.id, f) { // a copied folder is another folder
+			f.validity, f.id = f.account.newValidity(), newID()
+			u.validity, u.id = f.validity, f.id
+		}
+	}
+	f.totals = totals{uidNext: next, modseq: fresh, uidBound: u.bound, modBound: u.modBound}
+	u.bound, u.modBound = max(next+256, u.bound), max(fresh+1<<16, u.modBound)
+	u.forget(now.Unix() - int64(60*24*time.Hour/time.Second))
+	if err := f.replaceUIDs(u); err != nil {
+		return err
+	}
+	f.totals.uidBound, f.totals.modBound = u.bound, u.modBound
+	f.blank = old == nil
+	var slots []*slot
+	slots, f.gen = f.entriesOf(u, old, fresh)
+	f.lost = nil
+	if old != nil {
+		f.lost = append(old.lost, interval{old.modseq, fresh})
+		f.totals.modseq = fresh
+	}
+	f.view = newView(f, slots)
+	f.table, f.ring = nil, nil
+	f.losses++
+	chunks := make([]*chunk, len(slots))
+	for i, s := range slots {
+		chunks[i] = s.get()
+		for j := range chunks[i].uid {
+			e := chunks[i].entry(j)
+			f.totals.count(&e, 1)
+		}
+	}
+	f.stamp()
+	if err := f.writeSnapshot(chunks); err != nil {
+		return err
+	}
+	return f.sync(ctx)
+}
+
+// readUIDs reads mb-uids, or what stands in for it: the generation before, another server's list, a new one.
+func (f *Folder) readUIDs() (*uids, error) {
+	for _, name := range []string{uidsName, uidsName + ".old"} {
+		text, err := f.readFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		u, err := parseUIDs(text)
+		if err != nil {
+			f.disk.Rename(name, name+".bad")
+			continue
+		}
+		if u.torn && name == uidsName {
+			f.keepTorn(text[u.size:])
+		}
+		if name != uidsName { // messages after it get new UIDs beyond all that were promised
+			u.next = max(u.next, u.bound)
+			u.boot = ""
+		}
+		return u, nil
+	}
+	if u, err := f.importUIDs(); u != nil || err != nil {
+		return u, err
+	}
+	return &uids{validity: f.account.newValidity(), id: newID(), next: 1, bound: 1, boot: bootID(), live: map[uint32]*line{}}, nil
+}
+
+// keepTorn puts the end of mb-uids that does not count aside, for a person.
+func (f *Folder) keepTorn(tail []byte) {
+	if w, err := f.disk.Append(uidsName+".bad", 0o600); err == nil {
+		w.Write(tail)
+		w.Close()
+	}
+}
+
+func (f *Folder) readFile(name string) ([]byte, error) {
+	file, err := f.disk.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(file)
+}
+
+// replaceUIDs writes the whole of mb-uids anew; the one before stays as mb-uids.old.
+func (f *Folder) replaceUIDs(u *uids) error {
+	temp := uidsName + ".tmp"
+	f.disk.Remove(temp)
+	w, err := f.disk.Create(temp, 0o600)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	info, err := f.disk.Stat(temp)
+	if err != nil {
+		return err
+	}
+	text := u.rewrite(info.Inode, time.Now())
+	if _, err = w.Write(text); err == nil {
+		f.disk.Remove(uidsName + ".old")
+		if err := f.disk.Link(uidsName, uidsName+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.disk.Remove(uidsName + ".old")
+		}
+		err = durable.Replace(f.disk, w, temp, uidsName)
+	}
+	if err != nil {
+		f.disk.Remove(temp)
+		return err
+	}
+	f.totals.uidsSize = int64(len(text))
+	return nil
+}
+
+// salvaged is what old caches still know: they may be of another run of the machine, or lag behind mb-uids.
+type salvaged struct {
+	view   *View
+	modseq uint64
+	lost   []interval
+}
+
+// salvage reads mb-index and its log though they are not trusted as they are; nil when they are of no use.
+func (f *Folder) salvage(u *uids) *salvaged {
+	file, err := f.disk.Open(indexName)
+	if err != nil {
+		return nil
+	}
+	snap := openSnapshot(file)
+	if snap == nil || snap.id != u.id || snap.validity != u.validity {
+		return nil
+	}
+	s := &Folder{account: f.account, disk: f.disk}
+	s.view = newView(s, snap.slots())
+	s.totals = snap.totals
+	f.gen = snap.gen
+	if text, err := f.readFile(logName(snap.gen)); err == nil && len(text) >= logHead && string(text[:len(logMagic)]) == logMagic {
+		for text = text[logHead:]; ; {
+			r, n := decodeRecord(text)
+			if r == nil || r.kind == recRotate {
+				break
+			}
+			s.apply(r)
+			text = text[n:]
+		}
+	}
+	for _, slot := range s.view.slots {
+		slot.get()
+	}
+	if snap.bad.Load() {
+		return nil
+	}
+	return &salvaged{s.view, s.totals.modseq, snap.lost}
+}
+
+// entriesOf makes the chunks of the messages mb-uids has, with what the old caches know of them, and says which generation they are of.
+func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) ([]*slot, uint64) {
+	order := make([]uint32, 0, len(u.live))
+	for uid := range u.live {
+		order = append(order, uid)
+	}
+	sort.Slice(order, func(i, j int) bool { return order[i] < order[j] })
+	list := make([]entry, 0, len(order))
+	for _, uid := range order {
+		l := u.live[uid]
+		e := entry{uid: uid, key: l.key, modseq: fresh, wire: l.wire, saved: l.saved, over: l.over}
+		if wire := wireOf(l.key); e.wire < 0 && wire >= 0 {
+			e.wire = wire
+		}
+		for name := range splitWords(l.more) {
+			if n, err := f.account.keyword(name, true); err == nil {
+				e.flags |= Keyword(n)
+			}
+		}
+		if old != nil {
+			if i, ok := old.view.Find(uid); ok {
+				c, j := old.view.at(i)
+				if was := c.entry(j); was.key == e.key {
+					was.over = e.over
+					was.cache = 0
+					e = was
+				}
+			}
+		}
+		list = append(list, e)
+	}
+	return addTo(nil, list), f.gen
+}
+
+// tombstones is the UIDs with a tombstone above modseq; exact when none of them may have been forgotten.
+func (f *Folder) tombstones(modseq uint64) (sequence.Set, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.deadSize != f.totals.uidsSize {
+		text, err := f.readFile(uidsName)
+		if err != nil {
+			return nil, false
+		}
+		u, err := parseUIDs(text)
+		if err != nil {
+			return nil, false
+		}
+		f.dead, f.floor, f.deadSize = u.dead, u.floor, u.size
+	}
+	for _, l := range f.lost {
+		if modseq > l.from && modseq < l.to {
+			return nil, false
+		}
+	}
+	if modseq < f.floor {
+		return nil, false
+	}
+	var out sequence.Set
+	for _, t := range f.dead {
+		if t.modseq > modseq {
+			out = append(out, t.uids...)
+		}
+	}
+	return out.Resolve(0), true
+}

@@ -1,0 +1,445 @@
+package mailbox
+
+import (
+	"bytes"
+	"context"
+	"sort"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/maildir"
+)
+
+const (
+	// suspectWait is how long a message must be missing before a scan that is not whole proves that it went.
+	suspectWait = time.Second
+	// emptiedWait is how long most of a folder must be missing.
+	emptiedWait = 5 * time.Second
+)
+
+// listing is one directory as a scan found it.
+type listing struct {
+	isNew bool
+	whole bool
+	text  []byte // the names, one behind the other
+	end   []int
+	inode []uint64
+	state dirState
+}
+
+func (l *listing) name(i int) []byte {
+	from := 0
+	if i > 0 {
+		from = l.end[i-1]
+	}
+	return l.text[from:l.end[i]]
+}
+
+// list reads a directory of the folder. What is no regular file, and what begins with a dot, is not mail.
+func (f *Folder) list(dir string) (*listing, error) {
+	l := &listing{isNew: dir == "new"}
+	start := time.Now()
+	info, err := f.disk.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	add := func(name []byte, inode uint64, kind byte) {
+		if name[0] == '.' || kind != durable.KindRegular && (kind != durable.KindUnknown || !f.regular(dir, name)) {
+			return
+		}
+		l.text = append(l.text, name...)
+		l.end = append(l.end, len(l.text))
+		l.inode = append(l.inode, inode)
+		l.state.sum += hashName(name)
+		l.state.count++
+	}
+	if lister, ok := f.disk.(durable.Lister); ok {
+		l.whole, err = lister.List(dir, add)
+	} else {
+		var names []string
+		if names, err = f.disk.ReadDir(dir); err == nil {
+			for _, name := range names {
+				add([]byte(name), 0, durable.KindUnknown)
+			}
+			l.whole = true
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	after, err := f.disk.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if after.ModTime.Equal(info.ModTime) {
+		l.whole = true // nothing happened while we read
+	}
+	l.state.mtime = info.ModTime.UnixNano()
+	l.state.verified = fineStamps() || start.Sub(info.ModTime) > 20*time.Millisecond
+	return l, nil
+}
+
+func (f *Folder) regular(dir string, name []byte) bool {
+	info, err := f.disk.Stat(dir + "/" + string(name))
+	return err == nil && info.Mode.IsRegular()
+}
+
+// findings is what a scan says about the folder.
+type findings struct {
+	changed  []entry  // as they are now; flags may be the same and only the place be new
+	reflag   []bool   // of changed: the flags are not what they were
+	added    []entry  // without UID
+	missing  []uint32 // UIDs no file was found for
+	double   []string // paths whose key was found before
+	new, cur *listing
+}
+
+// sync brings the folder to what is in its directories. The lock is held and the log has been taken in.
+func (f *Folder) sync(ctx context.Context) error {
+	found, err := f.scan()
+	if err != nil {
+		return err
+	}
+	if len(found.double) > 0 {
+		f.separate(found.double)
+		if found, err = f.scan(); err != nil {
+			return err
+		}
+	}
+	gone := f.proven(found)
+	if err := f.reserve(f.totals.uidNext+uint32(len(found.added)), f.nextModSeq()); err != nil {
+		return err
+	}
+	modseq := f.nextModSeq()
+	for i := range found.changed {
+		if found.reflag[i] && !f.blank {
+			found.changed[i].modseq = modseq
+		}
+	}
+	f.pair(found, &gone)
+	if err := f.number(found.added, modseq); err != nil {
+		return err
+	}
+	f.totals.new, f.totals.cur = found.new.state, found.cur.state
+	if f.blank || len(found.added)+len(found.changed) > 4*chunkLen {
+		f.blank = false
+		return f.syncWhole(found, gone, modseq)
+	}
+	if len(gone) > 0 {
+		if err := f.bury(gone, modseq); err != nil {
+			return err
+		}
+	}
+	if len(found.changed) > 0 {
+		if err := f.write(&record{kind: recFlags, flags: found.changed}); err != nil {
+			return err
+		}
+	}
+	if len(found.added) > 0 {
+		if err := f.write(&record{kind: recAdd, added: found.added}); err != nil {
+			return err
+		}
+	}
+	if len(gone)+len(found.changed)+len(found.added) == 0 {
+		return f.write(&record{kind: recState})
+	}
+	f.rotateIfLong()
+	return nil
+}
+
+// syncWhole takes in a great change: in memory first, then as a snapshot.
+func (f *Folder) syncWhole(found *findings, gone []uint32, modseq uint64) error {
+	if len(gone) > 0 {
+		if err := f.bury(gone, modseq); err != nil {
+			return err
+		}
+	}
+	for _, r := range []*record{{kind: recFlags, flags: found.changed}, {kind: recAdd, added: found.added}} {
+		r.totals = f.totals
+		f.recount(r)
+		f.apply(r)
+	}
+	return f.startOver()
+}
+
+// scan reads new/ before cur/: what moves goes from new to cur, and is seen at least once.
+func (f *Folder) scan() (*findings, error) {
+	found := &findings{}
+	var err error
+	if found.new, err = f.list("new"); err == nil {
+		found.cur, err = f.list("cur")
+	}
+	if err != nil {
+		if f.present() == ErrUnavailable {
+			return nil, ErrUnavailable
+		}
+		return nil, err
+	}
+	if f.table == nil {
+		f.table = newTable(f.view.Len())
+		for _, s := range f.view.slots {
+			c := s.get()
+			for j := range c.uid {
+				f.table.put(hashName(c.key(j)), c.uid[j])
+			}
+		}
+	}
+	hit := make([]uint64, (f.view.Len()+63)/64)
+	fresh := map[string]bool{}
+	for _, l := range []*listing{found.new, found.cur} {
+		for i := range l.end {
+			f.classify(found, l, l.name(i), hit, fresh)
+		}
+	}
+	for i := range f.view.Len() {
+		if hit[i/64]&(1<<(i%64)) == 0 {
+			found.missing = append(found.missing, f.view.UID(i))
+		}
+	}
+	return found, nil
+}
+
+// classify says what one file is: a message as it was, a changed one, a new one, or a second file with a key.
+func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64, fresh map[string]bool) {
+	key, info := name, []byte(nil)
+	if k := bytes.IndexByte(name, ':'); k >= 0 {
+		key, info = name[:k], name[k:]
+	}
+	at := -1
+	for uid := range f.table.all(hashName(key)) {
+		if i, ok := f.view.Find(uid); ok {
+			if c, j := f.view.at(i); bytes.Equal(c.key(j), key) {
+				at = i
+				break
+			}
+		}
+	}
+	if at < 0 {
+		if fresh[string(key)] {
+			found.double = append(found.double, l.path(name))
+			return
+		}
+		fresh[string(key)] = true
+		e := entry{key: string(key), wire: -1, state: recent}
+		e.setName(l.isNew, string(info))
+		if _, wire := maildir.Sizes(e.key); wire >= 0 {
+			e.wire = wire
+		}
+		found.added = append(found.added, e)
+		return
+	}
+	if hit[at/64]&(1<<(at%64)) != 0 {
+		found.double = append(found.double, l.path(name))
+		return
+	}
+	hit[at/64] |= 1 << (at % 64)
+	c, j := f.view.at(at)
+	if l.isNew == (c.state[j]&inNew != 0) && sameEnding(c, j, info) {
+		return
+	}
+	e := c.entry(j)
+	before := e.flags
+	e.setName(l.isNew, string(info))
+	found.changed = append(found.changed, e)
+	found.reflag = append(found.reflag, e.flags != before)
+}
+
+func (l *listing) path(name []byte) string {
+	if l.isNew {
+		return "new/" + string(name)
+	}
+	return "cur/" + string(name)
+}
+
+// sameEnding compares the end of a file name with what the chunk has, without allocating.
+func sameEnding(c *chunk, j int, info []byte) bool {
+	switch {
+	case c.state[j]&irregular != 0:
+		return c.info[j] == string(info)
+	case c.state[j]&inNew != 0:
+		return len(info) == 0
+	}
+	var room [64]byte
+	return bytes.Equal(letters(append(room[:0], ":2,"...), c.flags[j]), info)
+}
+
+// proven is the missing messages that have gone. A scan that could have missed a name proves nothing by itself, and a
+// folder does not lose most of its mail in an instant: a volume may be going away.
+func (f *Folder) proven(found *findings) []uint32 {
+	now := time.Now()
+	if len(found.missing) == 0 {
+		f.suspects, f.emptied = nil, time.Time{}
+		return nil
+	}
+	if n := len(found.missing); n > 100 && n > f.view.Len()/2 && len(found.added) < n/2 {
+		if f.emptied.IsZero() {
+			f.emptied = now
+		}
+		if now.Sub(f.emptied) < emptiedWait || !found.cur.whole {
+			return nil
+		}
+	} else {
+		f.emptied = time.Time{}
+	}
+	if found.new.whole && found.cur.whole {
+		again, err := f.list("new") // a message that moved from cur to new between our two lists
+		if err == nil && again.state.sum == found.new.state.sum {
+			f.suspects = nil
+			return found.missing
+		}
+	}
+	suspects := make(map[uint32]time.Time, len(found.missing))
+	var gone []uint32
+	for _, uid := range found.missing {
+		since, ok := f.suspects[uid]
+		if !ok {
+			since = now
+		}
+		if now.Sub(since) >= suspectWait {
+			gone = append(gone, uid)
+			continue
+		}
+		suspects[uid] = since
+	}
+	f.suspects = suspects
+	return gone
+}
+
+// pair keeps the UID of a message whose name got sizes appended later (",S=" and the like): a missing and a new message
+// with the same base, each the only one.
+func (f *Folder) pair(found *findings, gone *[]uint32) {
+	if len(*gone) == 0 || len(found.added) == 0 {
+		return
+	}
+	bases := map[string]uint32{}
+	for _, uid := range *gone {
+		i, _ := f.view.Find(uid)
+		c, j := f.view.at(i)
+		base := maildir.Base(string(c.key(j)))
+		if _, twice := bases[base]; twice {
+			bases[base] = 0
+		} else {
+			bases[base] = uid
+		}
+	}
+	added := found.added[:0]
+	for _, e := range found.added {
+		uid := bases[maildir.Base(e.key)]
+		if uid == 0 {
+			added = append(added, e)
+			continue
+		}
+		bases[maildir.Base(e.key)] = 0
+		i, _ := f.view.Find(uid)
+		c, j := f.view.at(i)
+		old := c.entry(j)
+		changed := e
+		changed.uid, changed.modseq, changed.saved, changed.received, changed.over = uid, old.modseq, old.saved, old.received, old.over
+		found.changed, found.reflag = append(found.changed, changed), append(found.reflag, changed.flags != old.flags)
+		left := (*gone)[:0]
+		for _, u := range *gone {
+			if u != uid {
+				left = append(left, u)
+			}
+		}
+		*gone = left
+		var b batch
+		b.message(uid, &line{key: e.key, saved: e.saved, size: -1, wire: -1, over: e.over})
+		f.appendUIDs(&b, false)
+	}
+	found.added = added
+}
+
+// number gives UIDs to new messages in the order in which they were delivered, and writes them down.
+func (f *Folder) number(added []entry, modseq uint64) error {
+	if len(added) == 0 {
+		return nil
+	}
+	type stamp struct{ sec, usec, seq int64 }
+	stamps := make([]stamp, len(added))
+	order := make([]int, len(added))
+	for i := range added {
+		stamps[i].sec, stamps[i].usec, stamps[i].seq = stampOf(added[i].key)
+		order[i] = i
+	}
+	sort.Slice(order, func(x, y int) bool {
+		a, b := stamps[order[x]], stamps[order[y]]
+		switch {
+		case a.sec != b.sec:
+			return a.sec < b.sec
+		case a.usec != b.usec:
+			return a.usec < b.usec
+		case a.seq != b.seq:
+			return a.seq < b.seq
+		}
+		return added[order[x]].key < added[order[y]].key
+	})
+	var b batch
+	now := time.Now().Unix()
+	sorted := make([]entry, len(added))
+	for n, i := range order {
+		e := added[i]
+		e.uid, e.modseq, e.saved = f.totals.uidNext+uint32(n), modseq, now
+		b.message(e.uid, &line{key: e.key, saved: e.saved, size: -1, wire: -1, over: e.over})
+		sorted[n] = e
+	}
+	copy(added, sorted)
+	return f.appendUIDs(&b, false)
+}
+
+// bury writes tombstones for messages whose files are gone, and takes them out of the folder.
+func (f *Folder) bury(gone []uint32, modseq uint64) error {
+	t := tombstone{modseq: modseq, time: time.Now().Unix()}
+	for _, uid := range gone {
+		t.uids.Add(uid)
+	}
+	var b batch
+	b.gone(t)
+	if err := f.appendUIDs(&b, false); err != nil {
+		return err
+	}
+	return f.write(&record{kind: recGone, gone: gone, modseq: modseq})
+}
+
+// separate gives files with the key of another file a key of their own; a second name of the same file goes.
+func (f *Folder) separate(paths []string) {
+	for _, path := range paths {
+		dir, name := path[:4], path[4:]
+		key, info := maildir.Key(name), name[len(maildir.Key(name)):]
+		if f.sameFile(dir, name, key) {
+			f.disk.Remove(path)
+			continue
+		}
+		stat, err := f.disk.Stat(path)
+		if err != nil {
+			continue
+		}
+		wire, err := f.countWire(path)
+		if err != nil {
+			continue
+		}
+		f.disk.RenameNew(path, dir+newKey(time.Now(), f.account.host, stat.Size, wire)+info)
+	}
+}
+
+// sameFile reports whether another name with the key is a link to the same file.
+func (f *Folder) sameFile(dir, name, key string) bool {
+	mine, err := f.disk.Stat(dir + name)
+	if err != nil || mine.Links < 2 {
+		return false
+	}
+	for _, d := range []string{"cur/", "new/"} {
+		names, err := f.disk.ReadDir(d[:3])
+		if err != nil {
+			return false
+		}
+		for _, other := range names {
+			if (d != dir || other != name) && maildir.Key(other) == key {
+				if info, err := f.disk.Stat(d + other); err == nil && info.Inode == mine.Inode && info.Dev == mine.Dev {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

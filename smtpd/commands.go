@@ -61,7 +61,7 @@ func init() {
 }
 
 // foreign begins a command of another protocol that someone has a browser send us (S018).
-var foreign = []string{"GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI", "HOST:", "USER-AGENT:", "CONTENT-TYPE:"}
+var foreign = []string{"GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI", "PROXY", "HOST:", "USER-AGENT:", "CONTENT-TYPE:"}
 
 // command answers one line.
 func (s *session) command(text []byte) reply {

@@ -1,6 +1,8 @@
 package smtpd
 
 import (
+	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"strings"
@@ -60,4 +62,29 @@ func codes(heard string) string {
 		}
 	}
 	return strings.Join(all, " ")
+}
+
+// tlsPlay is play on submissions, each line sent once the one before it was answered.
+func tlsPlay(t testing.TB, srv *Server, say ...string) string {
+	t.Helper()
+	c := tls.Client(connect(t, srv, "submissions"), &tls.Config{InsecureSkipVerify: true})
+	in := bufio.NewReader(c)
+	var heard strings.Builder
+	reply := func() {
+		for {
+			l, err := in.ReadString('\n')
+			heard.WriteString(l)
+			if err != nil || len(l) > 3 && l[3] == ' ' {
+				return
+			}
+		}
+	}
+	reply()
+	for _, l := range say {
+		if _, err := c.Write([]byte(l)); err != nil {
+			t.Fatal(err)
+		}
+		reply()
+	}
+	return heard.String()
 }

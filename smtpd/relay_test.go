@@ -1,0 +1,92 @@
+package smtpd
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pennypost/internal/domains"
+)
+
+// forms are the relay tricks of threats.md section F: local parts and domains, each with each.
+func forms() (all []string) {
+	locals := []string{"u", "u%x.example", "x.example!u", `"u@x.example"`, `"u%x.example"`, `"u\"@x.example"`, "u+tag", `""`, `"a b"`, ".u", "u.",
+		strings.Repeat("l", 65), "u\xc3\xbc", "@us.example:u", "@us.example,@x.example:u"}
+	domains := []string{"us.example", "US.example", "us.example.", "[192.0.2.1]", "[IPv6:2001:db8::1]", "x.us.example", "us.example.x.example",
+		"b\xc3\xbccher.example", "xn--bcher-kva.example", "x.example", "", "us.example>@x.example", "us.example@x.example"}
+	for _, l := range locals {
+		for _, d := range domains {
+			all = append(all, "<"+l+"@"+d+">")
+		}
+		all = append(all, "<"+l+">")
+	}
+	return
+}
+
+// ours says whether a form names a recipient of ours: the oracle knows nothing of our parser, but that what is ours ends
+// in our domain, whatever stands before the last @ or behind the first bracket.
+func ours(form string) bool {
+	form = strings.TrimSuffix(strings.TrimPrefix(form, "<"), ">")
+	if form == "postmaster" {
+		return true
+	}
+	i := strings.LastIndexByte(form, '@')
+	return i > 0 && strings.EqualFold(strings.TrimSuffix(form[i+1:], "."), "us.example")
+}
+
+func TestS061RelayForms(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"us.example/users/u", "us.example/users/alice"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	real := domains.Open(dir, domains.Settings{Separators: "+", MailPath: "/nowhere/%d/%n/Maildir", Layout: "maildir++"})
+	for _, sender := range []string{"<>", "<alice@us.example>", "<a@x.example>"} {
+		for _, form := range forms() {
+			srv, spool, _ := newServer(t)
+			srv.Domains, srv.Origin = real, "us.example"
+			heard := play(t, srv, "mx", "EHLO c\r\nMAIL FROM:"+sender+" SMTPUTF8\r\nRCPT TO:"+form+"\r\nDATA\r\n", "\r\n.\r\n")
+			taken := strings.Contains(heard, "250 2.1.5")
+			if taken && !ours(form) {
+				t.Errorf("relayed %s from %s", form, sender)
+			}
+			if len(spool.files) > 0 != taken {
+				t.Errorf("%s from %s: %q", form, sender, heard)
+			}
+			// Networks that may relay, and nobody else, get the rest through if it is an address at all.
+			srv.Settings.RelayNetworks = []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}
+			srv.Reload(srv.Settings)
+			heard = play(t, srv, "mx", "EHLO c\r\nMAIL FROM:"+sender+" SMTPUTF8\r\nRCPT TO:"+form+"\r\n")
+			if form == "<u@x.example>" && !strings.Contains(heard, "250 2.1.5") {
+				t.Errorf("relay_networks: %q", heard)
+			}
+		}
+	}
+}
+
+// Who logged in may send anywhere, from his own address.
+func TestS061UsersMayRelay(t *testing.T) {
+	srv, _, _ := newServer(t)
+	heard := tlsPlay(t, srv, "EHLO c\r\n", "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00alice@example.org\x00secret"))+"\r\n",
+		"MAIL FROM:<Alice+x@EXAMPLE.org>\r\n", "RCPT TO:<u@x.example>\r\n", "RCPT TO:<nobody@example.org>\r\n", "QUIT\r\n")
+	if got := codes(heard); got != "220 250 235 250 250 550 221" {
+		t.Error(got)
+	}
+}
+
+// relay_domains (S24): we take mail for them from anybody, and know nothing of their users.
+func TestRelayDomains(t *testing.T) {
+	srv, _, _ := newServer(t)
+	srv.Settings.RelayDomains = []string{"Backup.example", "b\xc3\xbccher.example"}
+	heard := play(t, srv, "mx", "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<u@backup.example>\r\nRCPT TO:<u@xn--bcher-kva.example>\r\nRCPT TO:<u@x.backup.example>\r\n")
+	if got := codes(heard); got != "220 250 250 250 250 550" {
+		t.Error(got)
+	}
+	if heard := play(t, srv, "lmtp", "LHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<u@backup.example>\r\n"); codes(heard) != "220 250 250 550" {
+		t.Error(heard)
+	}
+}

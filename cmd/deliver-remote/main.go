@@ -49,8 +49,7 @@ func run(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if !c.Bool("worker") {
-		code, err := client.OneShot(ctx, c.Args().Slice(), os.Stdin, remote.EnvelopeFile(), os.Stdout)
-		return cli.Exit(err, code)
+		return cli.Exit("", client.OneShot(ctx, c.Args().Slice(), os.Stdin, remote.EnvelopeFile(), os.Stdout, os.Stderr))
 	}
 	conn, err := order.NewConn(0)
 	if err != nil {

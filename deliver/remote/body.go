@@ -25,6 +25,7 @@ func (s *session) newBody(m *message, chunked bool) *body {
 	b := &body{s: s, m: m, chunked: chunked, wire: wire{stuff: !chunked}}
 	// A peer that takes less than 1 KiB a second on the average is not taking the message.
 	b.until = time.Now().Add(10*time.Minute + time.Duration((m.end-m.start)>>10)*time.Second)
+	s.limit = b.until
 	return b
 }
 

@@ -51,7 +51,7 @@ func (c *Client) deliver(ctx context.Context, m *message, site string) (about *s
 			r.answer(t.host, t.Result)
 		}
 		if t.site && len(left) == len(g.rcpts) { // a host that judged somebody can be spoken to
-			about = &t.Result
+			about = t.about()
 		}
 	}
 	return about
@@ -79,7 +79,7 @@ func (c *Client) groups(ctx context.Context, m *message, site string) (groups []
 					}
 				}
 				if t.site {
-					about = &t.Result
+					about = t.about()
 				}
 			}
 		}

@@ -25,7 +25,7 @@ func (c *Client) dial(ctx context.Context, h *host) (net.Conn, netip.AddrPort, *
 	addrs := c.worthTrying(h.addrs)
 	if len(addrs) == 0 {
 		label := h.label(h.addrs[0])
-		return nil, netip.AddrPort{}, &trouble{Result: later(451, "4.4.1", label+": did not answer a moment ago"), host: label, site: true, other: true}
+		return nil, netip.AddrPort{}, &trouble{Result: later(451, "4.4.1", "did not answer a moment ago"), host: label, site: true, other: true}
 	}
 	conn, at, err := c.race(ctx, addrs)
 	if err != nil {
@@ -129,7 +129,7 @@ func (c *Client) try(ctx context.Context, at netip.AddrPort) attempt {
 
 // noConnection says why there is none, in few words.
 func noConnection(label string, err error) *trouble {
-	return &trouble{Result: later(451, "4.4.1", label+": "+cause(err)), host: label, site: true, other: true}
+	return &trouble{Result: later(451, "4.4.1", cause(err)), host: label, site: true, other: true}
 }
 
 // cause is an error of the network without the addresses around it.

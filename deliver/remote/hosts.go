@@ -98,10 +98,11 @@ func (h *host) label(addr netip.AddrPort) string {
 	if h.unix != "" {
 		return h.unix
 	}
-	if strings.HasPrefix(h.name, "[") {
-		return h.name
+	literal := "[" + addr.Addr().String() + "]"
+	if h.name == addr.Addr().String() || strings.HasPrefix(h.name, "[") {
+		return literal
 	}
-	return h.name + "[" + addr.Addr().String() + "]"
+	return h.name + literal
 }
 
 // candidates hands out the hosts of an MX list in the order to try them: by preference, by chance among equals, each with its

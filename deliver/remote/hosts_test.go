@@ -182,7 +182,7 @@ func TestNextHost(t *testing.T) {
 		two := newPeer(t, "tcp", fmt.Sprintf("127.0.1.2:%d", one.port), func(d *dialogue) { d.smtp(modern, nil) })
 		c, _ := newClient(t, lab+"x.test MX 10 a.test\nx.test MX 20 b.test", one.port, nil)
 		got := deliver(t, c, "a.test+1", letter{rcpts: []string{"bob@x.test"}})
-		got, _ = strings.CutPrefix(got, "S not an SMTP reply\n")
+		got, _ = strings.CutPrefix(got, "S a.test[127.0.1.1]: not an SMTP reply\n")
 		if !strings.HasPrefix(got, test.want) || two.connections() != test.conns {
 			t.Errorf("%s: %s, %d connections to the second host", test.name, got, two.connections())
 		}

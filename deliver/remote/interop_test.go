@@ -213,10 +213,7 @@ func TestOneShot(t *testing.T) {
 	run := func(in *os.File, args ...string) (string, int) {
 		c, _ := newClient(t, zone, p.port, func(conf *config.Config) {})
 		var out bytes.Buffer
-		code, err := c.OneShot(context.Background(), args, in, nil, &out)
-		if err != nil {
-			return err.Error(), code
-		}
+		code := c.OneShot(context.Background(), args, in, nil, &out, &out)
 		return out.String(), code
 	}
 	open := func() *os.File {
@@ -228,7 +225,7 @@ func TestOneShot(t *testing.T) {
 		return f
 	}
 	if got, code := run(open(), relay, "<alice@we.test>", "<bob@x.test>", "no@x.test"); code != 0 ||
-		got != "K 1 2.6.0 250 host=127.0.0.1[127.0.0.1] chunk taken (in clear)\nD 2 5.1.1 550 host=127.0.0.1[127.0.0.1] \\x1b[31mno\n" {
+		got != "K 1 2.6.0 250 host=[127.0.0.1] chunk taken (in clear)\nD 2 5.1.1 550 host=[127.0.0.1] \\x1b[31mno\n" {
 		t.Errorf("%d %q", code, got)
 	}
 	if got, code := run(open(), relay, "", "no@x.test"); code != 100 {
@@ -242,7 +239,7 @@ func TestOneShot(t *testing.T) {
 	if got, code := run(r, "smtp://127.0.0.1:1", "", "bob@x.test"); code != 75 || !strings.HasPrefix(got, "S ") {
 		t.Errorf("%d %q", code, got)
 	}
-	if got, code := run(open(), relay, "", "a b@x.test"); code != 75 || !strings.HasPrefix(got, "recipient 1: ") {
+	if got, code := run(open(), relay, "", "a b@x.test"); code != 75 || !strings.HasPrefix(got, "deliver-remote: recipient 1: ") {
 		t.Errorf("%d %q", code, got)
 	}
 }

@@ -29,13 +29,15 @@ const (
 // the envelope, if there is one, on env. It writes a line for each recipient and returns the exit status.
 //
 // SITE is a key of order(5), smtp://HOST:PORT, lmtp:PATH, lmtp:HOST:PORT, or "mx": whatever DNS says of the domain.
-func (c *Client) OneShot(ctx context.Context, args []string, in, env *os.File, out io.Writer) (int, error) {
+func (c *Client) OneShot(ctx context.Context, args []string, in, env *os.File, out, errs io.Writer) int {
 	if len(args) < 3 {
-		return exitUsage, errors.New("usage: deliver-remote SITE SENDER RCPT… <message")
+		fmt.Fprintln(errs, "usage: deliver-remote SITE SENDER RCPT... <message")
+		return exitUsage
 	}
 	m, err := handMessage(args[1], args[2:], in, env)
 	if err != nil {
-		return exitDeferred, err
+		fmt.Fprintf(errs, "deliver-remote: %v\n", err)
+		return exitDeferred
 	}
 	defer m.close()
 	defer c.Close()
@@ -53,11 +55,11 @@ func (c *Client) OneShot(ctx context.Context, args []string, in, env *os.File, o
 	}
 	switch len(m.rcpts) {
 	case count[status.Deferred]:
-		return exitDeferred, nil
+		return exitDeferred
 	case count[status.Failed]:
-		return exitFailed, nil
+		return exitFailed
 	}
-	return exitLines, nil
+	return exitLines
 }
 
 // handMessage makes a message of the arguments and descriptors. A pipe is copied to a file without a name first.
@@ -122,12 +124,22 @@ func seekable(in *os.File) (fd int, start, end int64, err error) {
 	return fd, 0, copied, err
 }
 
-// EnvelopeFile is descriptor 3 if it is the envelope: a file, or whatever MQ_ENVELOPE_FD=3 announces. (Under make(1), for
-// example, 3 is a pipe that has nothing to do with us.)
+// EnvelopeFile is descriptor 3 if it is the envelope: a file that begins like one, or whatever MQ_ENVELOPE_FD=3 announces.
+// (Under make(1), for example, 3 is a pipe that has nothing to do with us.)
 func EnvelopeFile() *os.File {
 	var stat unix.Stat_t
-	if unix.Fstat(3, &stat) != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG && os.Getenv("MQ_ENVELOPE_FD") != "3" {
+	if unix.Fstat(3, &stat) != nil {
 		return nil
+	}
+	if os.Getenv("MQ_ENVELOPE_FD") != "3" {
+		var begin [len("pennypost:")]byte
+		at, err := unix.Seek(3, 0, io.SeekCurrent)
+		if err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
+			return nil
+		}
+		if n, err := pread(3, begin[:], at); err != nil || string(begin[:n]) != "pennypost:" {
+			return nil
+		}
 	}
 	return os.NewFile(3, "envelope")
 }

@@ -15,6 +15,15 @@ type trouble struct {
 	data  bool   // a new connection without CHUNKING may do better
 }
 
+// about is the trouble as an S line has it: there the host is part of the text.
+func (t *trouble) about() *status.Result {
+	r := t.Result
+	if t.host != "" {
+		r.Text = t.host + ": " + r.Text
+	}
+	return &r
+}
+
 // later and never make results of our own.
 func later(code int, enhanced, text string) status.Result {
 	return status.Result{Outcome: status.Deferred, Code: code, Enhanced: enhanced, Text: text}

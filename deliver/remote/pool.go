@@ -14,8 +14,12 @@ import (
 type pool struct {
 	mu     sync.Mutex
 	idle   map[string][]*session
+	count  int // of all idle ones
 	closed bool
 }
+
+// maxIdle is how many connections are idle at once, to all sites: a descriptor each.
+const maxIdle = 400
 
 // take finds an idle connection that still lives, the one used last first.
 func (p *pool) take(key string) *session {
@@ -27,6 +31,7 @@ func (p *pool) take(key string) *session {
 			return nil
 		}
 		s := list[len(list)-1]
+		p.count--
 		list[len(list)-1] = nil
 		if p.idle[key] = list[:len(list)-1]; len(list) == 1 {
 			delete(p.idle, key)
@@ -52,11 +57,12 @@ func (p *pool) put(key string, s *session, idle time.Duration, most int) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.count >= maxIdle {
 		go s.quit()
 		return
 	}
 	p.idle[key] = append(p.idle[key], s)
+	p.count++
 	if s.timer == nil {
 		s.timer = time.AfterFunc(idle, func() { p.expire(key, s) })
 	} else {
@@ -70,6 +76,7 @@ func (p *pool) expire(key string, s *session) {
 	list := p.idle[key]
 	for i, other := range list {
 		if other == s {
+			p.count--
 			if list = append(list[:i], list[i+1:]...); len(list) == 0 {
 				delete(p.idle, key)
 			} else {
@@ -88,7 +95,7 @@ func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
 	all := p.idle
-	p.idle = make(map[string][]*session)
+	p.idle, p.count = make(map[string][]*session), 0
 	p.mu.Unlock()
 	var wait sync.WaitGroup
 	for _, list := range all {

@@ -88,9 +88,9 @@ func TestStartTLS(t *testing.T) {
 		{"may, other name", "may", other, otherCA, nil, "K 1 250 2.6.0 chunk taken (TLSv1.3, certificate not verified)"},
 		{"TLS 1.2", "may", cert, ca, twelve, "K 1 250 2.6.0 chunk taken (TLSv1.2, certificate verified)"},
 		{"verify", "verify", cert, ca, nil, "K 1 250 2.6.0 chunk taken (TLSv1.3, certificate verified)"},
-		{"verify, unknown CA", "verify", cert, "", nil, "S TLS: x509"},
-		{"verify, other name", "verify", other, otherCA, nil, "S TLS: x509"},
-		{"verify, TLS 1.1 (S030)", "verify", cert, ca, old, "S TLS: "},
+		{"verify, unknown CA", "verify", cert, "", nil, "S mx.example.test[127.0.0.1]: TLS: x509"},
+		{"verify, other name", "verify", other, otherCA, nil, "S mx.example.test[127.0.0.1]: TLS: x509"},
+		{"verify, TLS 1.1 (S030)", "verify", cert, ca, old, "S mx.example.test[127.0.0.1]: TLS: "},
 	} {
 		p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.secure(test.cert, test.change) })
 		c, _ := newClient(t, zone, p.port, func(conf *config.Config) { conf.TLS.CA, conf.Remote.TLS = test.ca, test.mode })
@@ -190,8 +190,8 @@ func TestAuth(t *testing.T) {
 		}, "K 1", "C: czNjcmV0"},
 		{"wrong", func(d *dialogue) {
 			d.smtp([]string{"AUTH PLAIN"}, map[string]string{"AUTH PLAIN": "535 5.7.8 wrong"})
-		}, "S AUTH refused: wrong\nZ 1 451 4.7.8", ""},
-		{"not offered", func(d *dialogue) { d.smtp(modern, nil) }, "S the host offers neither", ""},
+		}, "S relay.test[127.0.0.1]: AUTH refused: wrong\nZ 1 451 4.7.8", ""},
+		{"not offered", func(d *dialogue) { d.smtp(modern, nil) }, "S relay.test[127.0.0.1]: the host offers neither", ""},
 	} {
 		p := newPeer(t, "tcp", "127.0.0.1:0", test.each)
 		relay := fmt.Sprintf("smtp://relay.test:%d", p.port)

@@ -13,7 +13,6 @@ import (
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 	"pennypost/internal/order"
-	"pennypost/internal/status"
 	"pennypost/maildir"
 	"pennypost/queue"
 )
@@ -47,18 +46,23 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	dir := t.TempDir()
-	bob := &domains.Account{User: "bob", Domain: "example.org", Maildir: filepath.Join(dir, "mail/example.org/bob/Maildir"), Layout: maildir.PlusPlus}
-	os.Mkdir(filepath.Join(dir, "mail"), 0o700)
-	os.Mkdir(filepath.Join(dir, "state"), 0o700)
-	return &bench{t, dir, &Agent{
-		Directory: people{"bob": bob},
+	b := &bench{T: t, dir: t.TempDir()}
+	os.Mkdir(filepath.Join(b.dir, "mail"), 0o700)
+	os.Mkdir(filepath.Join(b.dir, "state"), 0o700)
+	b.fill()
+	return b
+}
+
+func (b *bench) fill() {
+	b.bob = &domains.Account{User: "bob", Domain: "example.org", Maildir: filepath.Join(b.dir, "mail/example.org/bob/Maildir"), Layout: maildir.PlusPlus}
+	b.agent = &Agent{
+		Directory: people{"bob": b.bob},
 		Hostname:  "mx.example.org",
-		State:     filepath.Join(dir, "state"),
+		State:     filepath.Join(b.dir, "state"),
 		Link:      true,
 		Programs:  Programs{Time: 5 * time.Second, Output: 1000},
 		Log:       &maillog.Log{Program: "deliver-local", Out: io.Discard},
-	}, bob}
+	}
 }
 
 func addr(s string) address.Path {
@@ -232,5 +236,3 @@ func TestStrangers(t *testing.T) {
 	b := newBench(t)
 	b.one(b.deliver(b.order("nobody@example.org"), plain(letter)), 'D', "5.1.1")
 }
-
-var _ = status.Delivered

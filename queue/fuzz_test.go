@@ -3,7 +3,6 @@ package queue
 import (
 	"bytes"
 	"errors"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -238,20 +237,8 @@ func FuzzState(f *testing.F) {
 	text := ev.Append(nil)
 	f.Add(append(text, text[:20]...))
 	f.Add([]byte("1 0fk2v9qk3x7m2c000-a expand 1 target=a@b\n2 0fk2v9qk3x7m2c000-a expand 1.1 target=c@d\n3 0fk2v9qk3x7m2c000-a deliver 1.2\n"))
-	dir := f.TempDir()
-	if err := Make(dir, "a"); err != nil {
-		f.Fatal(err)
-	}
-	s, err := Open(dir)
-	if err != nil {
-		f.Fatal(err)
-	}
-	id := "0fk2v9qk3x7m2c000-a"
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if err := os.WriteFile(filepath.Join(dir, "hold", id+".s"), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		events, err := s.ReadState("hold/" + id)
+		events, err := readEvents(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -313,8 +313,18 @@ func (s *Spool) ReadState(name string) ([]Event, error) {
 	return nil, nil
 }
 
-func (s *Spool) readState(file string) (events []Event, err error) {
-	err = s.eachLine(file, func(line []byte) error {
+func (s *Spool) readState(file string) ([]Event, error) {
+	f, err := s.Disk.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readEvents(f)
+}
+
+// readEvents reads the lines that are events.
+func readEvents(r io.ReaderAt) (events []Event, err error) {
+	err = linesOf(r, 0, func(line []byte, _ int64) error {
 		if ev, err := ParseEvent(line); err == nil {
 			events = append(events, ev)
 		}

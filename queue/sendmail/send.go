@@ -174,19 +174,36 @@ func inputError(err error) error {
 
 // input is standard input with LF line ends, up to a line of one dot where that ends it.
 func (c *Command) input(f *Flags) io.Reader {
-	r, w := io.Pipe()
-	go func() {
-		text := drop.Text{Out: w}
-		_, err := io.Copy(&text, c.In)
-		if err == nil {
-			err = text.Close()
-		}
-		w.CloseWithError(err)
-	}()
+	r := &clean{in: c.In, raw: make([]byte, 16<<10)}
+	r.text.Out = &r.out
 	if f.Dots {
 		return r
 	}
 	return &dotted{r: bufio.NewReader(r), bol: true}
+}
+
+// clean reads through a drop.Text.
+type clean struct {
+	in   io.Reader
+	text drop.Text
+	out  bytes.Buffer
+	raw  []byte
+	err  error
+}
+
+func (r *clean) Read(p []byte) (int, error) {
+	for r.out.Len() == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		var n int
+		n, r.err = r.in.Read(r.raw)
+		r.text.Write(r.raw[:n])
+		if r.err == io.EOF {
+			r.text.Close()
+		}
+	}
+	return r.out.Read(p)
 }
 
 // dotted ends at a line of one dot.

@@ -1,6 +1,7 @@
 package sendmail
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -261,14 +262,23 @@ func FuzzHeader(f *testing.F) {
 	f.Add("To: <\"a>b\"@example.net>\nResent-Bcc: x\nReceived: y\n")
 	f.Add("From x\n\tfold\n:\n\n")
 	f.Fuzz(func(t *testing.T, in string) {
-		c, _, dropped := command(t, in)
-		if c.Run(&Flags{Mode: 'm', Header: true, Dots: true}) != nil {
+		c := &Command{Origin: "example.org", In: strings.NewReader(in)}
+		h, err := readHead(bufio.NewReaderSize(c.input(&Flags{}), 64))
+		if err != nil {
 			return
 		}
-		for _, text := range dropped() {
-			if _, _, more, err := queue.Parse([]byte(text)); more || err != nil {
-				t.Errorf("%q: %v\n%s", in, err, text)
-			}
+		list, err := h.recipients()
+		if err != nil {
+			return
+		}
+		env := &queue.Envelope{Body: queue.Body{Length: -1}}
+		if env.Rcpts, err = c.rcpts(nil, list, &Flags{}); err != nil || len(env.Rcpts) == 0 {
+			return
+		}
+		text := env.Append(nil)
+		again, _, more, err := queue.Parse(text)
+		if more || err != nil || !slices.Equal(again.Rcpts, env.Rcpts) {
+			t.Errorf("%q: %v\n%s", in, err, text)
 		}
 	})
 }

@@ -46,6 +46,11 @@ func (s *session) wait() error {
 		}
 		return s.deadline(now, patience, patience/16)
 	}
+	if c.octets == 0 && c.until.Sub(now) > s.set.DataTime/2 {
+		// Most messages come in one piece at once. The deadline of the command serves for it: another one would cost
+		// two timers and the waking of the poller.
+		return nil
+	}
 	age := now.Sub(c.begun)
 	left := s.set.MessageTime - age
 	if left <= 0 || age > slowAfter && float64(c.octets) < float64(s.set.SlowRate)*age.Seconds() {

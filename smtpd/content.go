@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pennypost/internal/address"
 	"pennypost/internal/header"
 	"pennypost/queue"
 )
@@ -20,9 +21,7 @@ func (s *session) open() reply {
 		t.w, err = s.srv.Spool.BeginReady(s.producer, t.id)
 	} else {
 		t.env = queue.Envelope{ID: t.id, Via: s.via(), From: t.from, Mail: t.mail, HoldUntil: t.hold, Rcpts: t.rcpts}
-		if s.user != nil {
-			t.env.Auth = s.user.Account.Path().String()
-		}
+		t.env.Auth = s.userName()
 		t.w, err = s.srv.Spool.Begin(s.producer, &t.env)
 	}
 	if err != nil {
@@ -66,15 +65,34 @@ func (s *session) accept() reply {
 	if err := t.w.Commit(); err != nil {
 		return s.each(s.refuse(t.rcpts[0].To, s.disk(err)))
 	}
-	s.sent = append(s.sent, t.w)
+	s.sent = append(s.sent, taken{t.w, t.id, t.from, len(t.rcpts), t.verdict.Size, s.with()})
 	s.messages++
 	s.junk = 0
-	user := ""
-	if s.user != nil {
-		user = s.user.Account.Path().String()
-	}
-	s.srv.Log.Accept(t.id, t.from, len(t.rcpts), t.verdict.Size, s.producer+" "+s.with(), s.ip, user)
 	return s.each(reply{250, "2.0.0", t.id + " accepted"})
+}
+
+// taken is a message that is ours. Its log line and the word to queue-run are for after the reply: the client need not
+// wait for them.
+type taken struct {
+	w     Writer
+	id    string
+	from  address.Path
+	rcpts int
+	size  int64
+	with  string
+}
+
+func (m *taken) tell(s *session) {
+	m.w.Hint()
+	s.srv.Log.Accept(m.id, m.from, m.rcpts, m.size, s.producer+" "+strings.ToLower(m.with), s.ip, s.userName())
+}
+
+// userName is who logged in, "" for nobody.
+func (s *session) userName() string {
+	if s.user == nil {
+		return ""
+	}
+	return s.user.Account.Path().String()
 }
 
 // judge says what is wrong with a message; the zero reply is nothing.

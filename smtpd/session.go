@@ -32,7 +32,7 @@ type session struct {
 	conn net.Conn      // raw, or TLS on it
 	in   *line.Reader  // reads through session.Read
 	out  []byte        // replies that wait for the input to be drained
-	sent []Writer      // messages queue-run is told of once their reply is out
+	sent []taken       // messages that are ours, to be told of once their reply is out
 
 	peer     netip.Addr
 	ip       string
@@ -83,7 +83,7 @@ func (s *session) reset() {
 	clear(s.tx.rcpts)
 	s.tx = transaction{rcpts: s.tx.rcpts[:0]}
 	s.in.EndChunks()
-	if s.state != fresh {
+	if s.state != fresh && s.state != quitting {
 		s.state = greeted
 	}
 }
@@ -199,9 +199,9 @@ func (s *session) flush() {
 		}
 	}
 	s.out = s.out[:0]
-	for i, w := range s.sent {
-		w.Hint()
-		s.sent[i] = nil
+	for i := range s.sent {
+		s.sent[i].tell(s)
+		s.sent[i] = taken{}
 	}
 	s.sent = s.sent[:0]
 }

@@ -69,6 +69,7 @@ func TestS076SlowData(t *testing.T) {
 				break
 			}
 		}
+		conn.Write([]byte("x"))
 		if !c.silent {
 			go drip(conn, "x")
 		}

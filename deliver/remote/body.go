@@ -182,12 +182,13 @@ func (b *body) finish(accepted []*recipient) *trouble {
 		if result.Outcome == status.Delivered {
 			result.Text = told(result.Text, s.secure)
 		}
+		whom := accepted
 		if s.lmtp && len(accepted) > 0 {
-			accepted[i].answer(s.label, result)
-			continue
+			whom = accepted[i : i+1]
 		}
-		for _, to := range accepted {
+		for _, to := range whom {
 			to.answer(s.label, result)
+			to.passed = s.ext.dsn && result.Outcome == status.Delivered
 		}
 	}
 	if len(accepted) > 0 {

@@ -25,7 +25,7 @@ func (c *Client) Deliver(ctx context.Context, o *order.Order, fd int, answers []
 		answers = append(answers, order.Answer{Kind: 'S', Seq: o.Seq, Result: *site})
 	}
 	for _, r := range m.rcpts {
-		answers = append(answers, order.Answer{Kind: r.result.Outcome.Letter(), Seq: o.Seq, Num: r.num, Result: r.result, Host: r.host})
+		answers = append(answers, order.Answer{Kind: r.result.Outcome.Letter(), Seq: o.Seq, Num: r.num, Result: r.result, Host: r.host, DSN: r.passed})
 	}
 	return append(answers, order.Answer{Kind: 'E', Seq: o.Seq})
 }

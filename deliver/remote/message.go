@@ -50,6 +50,7 @@ type recipient struct {
 	done   bool
 	result status.Result
 	host   string
+	passed bool // the host took the DSN parameters and reports itself
 }
 
 func (r *recipient) answer(host string, result status.Result) {

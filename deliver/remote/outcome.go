@@ -1,12 +1,15 @@
 package remote
 
 import (
+	"strconv"
+
 	"pennypost/internal/status"
 )
 
 // trouble is why a host did not take a message. It becomes the result of the recipients if no other host does better.
 type trouble struct {
 	status.Result
+	said  bool   // the host said it
 	host  string // "mx1.example.org[192.0.2.5]", "" before there was one
 	site  bool   // it concerns the host as such, not this message: an S line if all hosts are like this
 	other bool   // another host may do better
@@ -15,11 +18,15 @@ type trouble struct {
 	data  bool   // a new connection without CHUNKING may do better
 }
 
-// about is the trouble as an S line has it: there the host is part of the text.
+// about is the trouble as an S line has it: there the host is part of the text, and so is the code of a reply, by which
+// queue-run tells a busy site from a dead one.
 func (t *trouble) about() *status.Result {
 	r := t.Result
 	if t.host != "" {
 		r.Text = t.host + ": " + r.Text
+	}
+	if t.said {
+		r.Text = strconv.Itoa(r.Code) + " " + r.Text
 	}
 	return &r
 }

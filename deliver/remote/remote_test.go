@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -118,9 +119,9 @@ func TestOutcomes(t *testing.T) {
 		{"refused at the end", data, map[string]string{".": "554 5.7.1 spam"}, "D 1 554 5.7.1 spam\nD 2 554 5.7.1 spam\nE"},
 		{"deferred at the end", modern, map[string]string{"BDAT": "452 4.3.1 disk full"}, "Z 1 452 4.3.1 disk full\nZ 2 452 4.3.1 disk full\nE"},
 		{"DATA refused", data, map[string]string{"DATA": "451 no"}, "Z 1 451 4.3.0 no\nZ 2 451 4.3.0 no\nE"},
-		{"421 to MAIL", data, map[string]string{"MAIL": "421 4.3.2 too busy"}, "S mx.example.test[127.0.0.1]: too busy\nZ 1 421 4.3.2 too busy\nZ 2 421 4.3.2 too busy\nE"},
-		{"421 greeting", data, map[string]string{"greeting": "421 too many connections"}, "S mx.example.test[127.0.0.1]: too many connections\nZ 1 421 4.3.2 too many connections\nZ 2 421 4.3.2 too many connections\nE"},
-		{"521 greeting", data, map[string]string{"greeting": "521 no mail here"}, "S mx.example.test[127.0.0.1]: greeting refused: no mail here\nD 1 521 5.3.2 greeting refused: no mail here\nD 2 521 5.3.2 greeting refused: no mail here\nE"},
+		{"421 to MAIL", data, map[string]string{"MAIL": "421 4.3.2 too busy"}, "S 421 mx.example.test[127.0.0.1]: too busy\nZ 1 421 4.3.2 too busy\nZ 2 421 4.3.2 too busy\nE"},
+		{"421 greeting", data, map[string]string{"greeting": "421 too many connections"}, "S 421 mx.example.test[127.0.0.1]: too many connections\nZ 1 421 4.3.2 too many connections\nZ 2 421 4.3.2 too many connections\nE"},
+		{"521 greeting", data, map[string]string{"greeting": "521 no mail here"}, "S 521 mx.example.test[127.0.0.1]: greeting refused: no mail here\nD 1 521 5.3.2 greeting refused: no mail here\nD 2 521 5.3.2 greeting refused: no mail here\nE"},
 		{"EHLO unknown", nil, map[string]string{"EHLO": "500 what?"}, "K 1 250 2.6.0 taken (in clear)\nK 2 250 2.6.0 taken (in clear)\nE"},
 		{"wrong class of enhanced code", data, map[string]string{"RCPT": "550 2.1.5 odd"}, "D 1 550 5.0.0 2.1.5 odd\nD 2 550 5.0.0 2.1.5 odd\nE"},
 		{"too large", append([]string{"SIZE 10"}, without(data, "SIZE")...), nil, "D 1 552 5.3.4 the message has 19 octets, mx.example.test[127.0.0.1] takes 10\nD 2 552 5.3.4 the message has 19 octets, mx.example.test[127.0.0.1] takes 10\nE"},
@@ -370,4 +371,16 @@ func TestIdleEnds(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error(p.transcript())
+}
+
+// Who reports success: the next hop if it knows DSN, else queue-run (RFC 3461 section 5.2.2).
+func TestDSNPassed(t *testing.T) {
+	for _, ext := range [][]string{modern, without(modern, "DSN")} {
+		p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.smtp(ext, nil) })
+		c, _ := newClient(t, zone, p.port, nil)
+		o, f := letter{from: "alice@we.test", text: "Subject: hi\n\n", rcpts: []string{"bob@example.test NOTIFY=SUCCESS"}}.file(t, site)
+		if a := c.Deliver(context.Background(), o, int(f.Fd()), nil); a[0].Kind != 'K' || a[0].DSN != (len(ext) == len(modern)) {
+			t.Errorf("%v: %+v", ext, a[0])
+		}
+	}
 }

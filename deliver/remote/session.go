@@ -107,13 +107,13 @@ func (s *session) greet(d *destination) *trouble {
 // unwelcome is a host that refuses to talk, by the first digit; another may do better. A 554 or 521 greeting is final only if
 // all hosts of the domain are like that (RFC 7504 section 3).
 func (s *session) unwelcome(to string, r reply) *trouble {
-	t := &trouble{Result: judge(r), site: true, other: true}
+	t := &trouble{Result: judge(r), said: true, site: true, other: true}
 	if r.code/100 != 4 && r.code/100 != 5 {
 		t.Result = later(451, "4.5.0", "unexpected reply: "+r.text)
 	}
 	t.Text = to + " refused: " + t.Text
 	if r.code/100 == 5 && r.code != 521 && r.code != 554 && r.code != 556 {
-		t.Result = later(451, "4.3.2", t.Text) // a fault between us and the host, not of the message
+		t.Result = later(451, "4.3.0", t.Text) // a fault between us and the host, not of the message
 	}
 	return t
 }
@@ -276,7 +276,7 @@ func (s *session) replyLines(wait time.Duration, line func([]byte)) (reply, *tro
 
 // said makes trouble of a reply that ends the session.
 func (s *session) said(r reply) *trouble {
-	t := &trouble{Result: judge(r), host: s.label, site: true, other: true, stale: s.again}
+	t := &trouble{Result: judge(r), said: true, host: s.label, site: true, other: true, stale: s.again}
 	if r.code/100 == 5 {
 		t.Result = later(451, "4.4.2", "hung up after: "+r.text)
 	}

@@ -32,14 +32,13 @@ type job struct {
 // recipient is one answer owed. Its copies are made first, because a repeat finds them
 // again; then its programs run; then it is answered.
 type recipient struct {
-	job      *job
-	num      queue.Num
-	to       address.Path
-	account  *domains.Account
-	copies   int            // not on disk yet
-	worst    status.Result  // of what was done so far; Text is empty while all is well
-	programs []string       // to run after the copies
-	forward  []address.Path // to say with K
+	job     *job
+	num     queue.Num
+	to      address.Path
+	account *domains.Account
+	copies  int           // not on disk yet
+	worst   status.Result // of what was done so far; Text is empty while all is well
+	plan    plan
 }
 
 // copying is one recipient's message on its way into one Maildir.
@@ -72,7 +71,7 @@ func (a *Agent) take(r *round, o order.Order, file durable.File) {
 		rc := &rcpts[i]
 		*rc = recipient{job: j, num: o.Rcpts[i].Num, to: o.Rcpts[i].To, copies: 1} // one for ourselves, until all are begun
 		a.begin(r, rc, now)
-		programs = programs || len(rc.programs) > 0
+		programs = programs || len(rc.plan.programs) > 0
 	}
 	if j.msg != nil && !programs {
 		j.msg.release()
@@ -124,12 +123,12 @@ func (a *Agent) deliver(r *round, rc *recipient, account *domains.Account, detai
 			return
 		}
 	}
-	plan, err := a.plan(account)
+	plan, err := planFor(account, rc.to)
 	if err != nil {
 		rc.fail(a.trouble(rc, err))
 		return
 	}
-	rc.programs, rc.forward = plan.programs, plan.forward
+	rc.plan = plan
 	if plan.keep {
 		folder := folderFor(account, detail)
 		a.copyInto(r, rc, account, folder, "", now)
@@ -145,7 +144,7 @@ func folderFor(account *domains.Account, detail string) string {
 		return ""
 	}
 	for _, name := range account.DetailFolders {
-		if strings.EqualFold(name, detail) {
+		if strings.EqualFold(name, detail) && !strings.EqualFold(name, "INBOX") {
 			return name
 		}
 	}
@@ -319,7 +318,6 @@ func (rc *recipient) fail(r status.Result) {
 
 // trouble is the answer to an error of ours: again. The log has the cause, the peer does not.
 func (a *Agent) trouble(rc *recipient, err error) status.Result {
-	a.Log.Warn("delivery of "+rc.job.order.ID+" to "+rc.to.String(), err)
 	r := status.Result{Outcome: status.Deferred, Code: 451, Enhanced: "4.3.0", Text: "cannot write the mailbox now"}
 	var over *overQuota
 	switch {
@@ -328,6 +326,7 @@ func (a *Agent) trouble(rc *recipient, err error) status.Result {
 		if over.never {
 			r = status.Result{Outcome: status.Failed, Code: 552, Enhanced: "5.2.3", Text: "message larger than the whole mailbox may be"}
 		}
+		return r // no trouble of ours
 	case errors.Is(err, syscall.EDQUOT):
 		r.Code, r.Enhanced, r.Text = 452, "4.2.2", "mailbox full"
 	case errors.Is(err, syscall.ENOSPC):
@@ -337,6 +336,7 @@ func (a *Agent) trouble(rc *recipient, err error) status.Result {
 	case errors.Is(err, queue.ErrBad), errors.Is(err, errShort):
 		r.Text = "spool file is damaged"
 	}
+	a.Log.Warn("delivery of "+rc.job.order.ID+" to "+rc.to.String(), err)
 	return r
 }
 

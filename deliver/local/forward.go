@@ -7,6 +7,7 @@ import (
 
 	"pennypost/internal/address"
 	"pennypost/internal/domains"
+	"pennypost/internal/status"
 )
 
 // plan is what an account's forward file asks for.
@@ -19,15 +20,19 @@ type plan struct {
 
 var errOutside = errors.New("forward file names a Maildir outside the mail of its user")
 
-// plan reads the forward file; an account without one keeps its mail. Programs and directories are
+// planFor reads the forward file; an account without one keeps its mail. Programs and directories are
 // in it only where the account may have them: package domains sees to that.
-func (a *Agent) plan(account *domains.Account) (plan, error) {
+func planFor(account *domains.Account, to address.Path) (plan, error) {
 	p := plan{keep: account.Plain()}
 	for _, line := range account.Forward {
 		switch line.Kind {
 		case '\\':
 			p.keep = true
 		case '&':
+			if sameAddress(line.Target, account.Path()) || sameAddress(line.Target, to) {
+				p.keep = true // to himself: that is here
+				continue
+			}
 			p.forward = append(p.forward, line.Target)
 		case '|':
 			p.programs = append(p.programs, line.Arg)
@@ -39,7 +44,23 @@ func (a *Agent) plan(account *domains.Account) (plan, error) {
 			p.maildirs = append(p.maildirs, root)
 		}
 	}
+	if len(p.forward)+len(p.maildirs)+len(p.programs) == 0 {
+		p.keep = true // never nothing at all
+	}
 	return p, nil
+}
+
+// result is what is said once all of it is done.
+func (p *plan) result() status.Result {
+	r := delivered
+	switch {
+	case p.keep || len(p.maildirs) > 0:
+	case len(p.forward) > 0:
+		r.Text = "forwarded"
+	default:
+		r.Text = "given to a program"
+	}
+	return r
 }
 
 // inside is the Maildir a "/" line means: one below the directory the account's own Maildir is in.

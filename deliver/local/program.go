@@ -40,7 +40,7 @@ var inherited sync.Once
 func (a *Agent) runPrograms(rc *recipient) {
 	atOnce <- struct{}{}
 	defer func() { <-atOnce }()
-	for _, line := range rc.programs {
+	for _, line := range rc.plan.programs {
 		result, err := a.run(rc, line)
 		a.Log.Ran(rc.job.order.ID, rc.to, line, err)
 		if result.Outcome != status.Delivered {

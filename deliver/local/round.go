@@ -99,7 +99,7 @@ func (r *round) copied(a *Agent, rc *recipient) {
 	if rc.copies > 0 {
 		return
 	}
-	if rc.worst.Text == "" && len(rc.programs) > 0 {
+	if rc.worst.Text == "" && len(rc.plan.programs) > 0 {
 		go func() {
 			defer r.flush()
 			a.runPrograms(rc)
@@ -118,8 +118,8 @@ func (r *round) answer(rc *recipient) {
 	seq := j.order.Seq
 	result := rc.worst
 	if result.Text == "" {
-		result = delivered
-		for _, target := range rc.forward {
+		result = rc.plan.result()
+		for _, target := range rc.plan.forward {
 			r.agent.Log.Forward(j.order.ID, rc.to, target)
 			r.answers = append(r.answers, order.Answer{Kind: 'F', Seq: seq, Num: rc.num, Target: target})
 		}

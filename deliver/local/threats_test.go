@@ -396,6 +396,12 @@ func TestForward(t *testing.T) {
 	if text, _ := os.ReadFile(out); string(text) != want {
 		t.Errorf("program got %q", text)
 	}
+	b.bob.Forward = []domains.ForwardLine{{Kind: '&', Target: addr("BOB@example.org")}} // to himself
+	b.one(b.deliver(b.order("bob@example.org"), plain(letter)), 'K', "2.0.0")
+	b.bob.Forward = []domains.ForwardLine{{Kind: '&', Target: addr("carol@example.net")}}
+	if answers = b.deliver(b.order("bob@example.org"), plain(letter)); answers[1].Result.Text != "forwarded" {
+		t.Errorf("%+v", answers)
+	}
 	for _, outside := range []string{"/etc/Maildir/", home + "/../eve/Maildir/", home + "/"} {
 		b.bob.Forward = []domains.ForwardLine{{Kind: '/', Arg: outside}}
 		b.one(b.deliver(b.order("bob@example.org"), plain(letter)), 'Z', "4.3.0")

@@ -13,6 +13,8 @@ func (s *session) bdat(arg string) reply {
 		s.closing = true
 		return reply{501, "5.5.4", "BDAT wants a size, and perhaps LAST"}
 	}
+	s.clock.begin(s.state == chunk)
+	defer s.clock.end()
 	r := s.mayChunk(n)
 	if r.code != 0 && more {
 		r = s.each(r)
@@ -22,8 +24,6 @@ func (s *session) bdat(arg string) reply {
 		s.reset()
 		return r
 	}
-	s.clock.begin()
-	defer s.clock.end()
 	if r.code != 0 {
 		if _, err := s.in.Chunk(nil, n, false); err != nil {
 			return s.cut(err)

@@ -27,9 +27,15 @@ type clock struct {
 	octets  int64     // of it
 }
 
-// begin and end stand round the reading of content.
-func (c *clock) begin() { c.content, c.begun, c.octets = true, time.Now(), 0 }
-func (c *clock) end()   { c.content = false }
+// begin and end stand round the reading of content. The chunks of one message are one content.
+func (c *clock) begin(next bool) {
+	c.content = true
+	if !next {
+		c.begun, c.octets = time.Now(), 0
+	}
+}
+
+func (c *clock) end() { c.content = false }
 
 // wait sets the deadline before the connection is read, if it has to be another one. It is seldom so: a deadline
 // may be later than it should be by a sixteenth, which saves two timers per command.
@@ -39,6 +45,9 @@ func (s *session) wait() error {
 	if !c.content {
 		if s.in.Buffered() > 0 {
 			return nil // in the middle of a line: its time runs
+		}
+		if s.state == chunk && now.Sub(c.begun) > s.set.MessageTime {
+			return errSlow
 		}
 		patience := s.set.CommandTime
 		if s.stress() {

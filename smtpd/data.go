@@ -21,7 +21,7 @@ func (s *session) data(arg string) reply {
 		return r
 	}
 	s.add(reply{354, "", "send it, and end with a dot on a line of its own"}, ' ')
-	s.clock.begin()
+	s.clock.begin(false)
 	v, err := s.in.Data(&s.filter, s.set.MaxSize)
 	s.clock.end()
 	if err != nil {

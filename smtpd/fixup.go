@@ -29,24 +29,34 @@ func (s *session) missing(has *header.Facts) []byte {
 	return b
 }
 
-// fromOwned checks the From field of a user's message: there is one, it can be read, and every address in it is his.
+// fromOwned checks the From field of a user's message, and Sender if there is one: it can be read, and every address
+// in it is his.
 func (s *session) fromOwned() reply {
-	if s.user == nil || !s.set.CheckSender || s.filter.From == 0 {
+	if s.user == nil || !s.set.CheckSender {
 		return reply{}
 	}
-	if s.filter.From > 1 {
-		return reply{550, "5.6.0", "more than one From field"}
-	}
-	authors, err := addresses(string(s.filter.FromText))
-	if err != nil {
-		return reply{550, "5.6.0", "the From field cannot be read"}
-	}
-	for _, a := range authors {
-		if r := s.owns(a); r.code != 0 {
-			if r.code == 553 {
-				r = reply{550, "5.7.1", "the address in From is not yours"}
+	f := &s.filter.Facts
+	for _, field := range []struct {
+		name string
+		n    int
+		text []byte
+	}{{"From", f.From, f.FromText}, {"Sender", f.Sender, f.SenderText}} {
+		if field.n == 0 {
+			continue
+		}
+		if field.n > 1 {
+			return reply{550, "5.6.0", "more than one " + field.name + " field"}
+		}
+		found, err := addresses(string(field.text))
+		if err != nil || len(found) == 0 {
+			return reply{550, "5.6.0", "the " + field.name + " field cannot be read"}
+		}
+		for _, a := range found {
+			if r := s.owns(a); r.code == 553 {
+				return reply{550, "5.7.1", "the address in " + field.name + " is not yours"}
+			} else if r.code != 0 {
+				return r
 			}
-			return r
 		}
 	}
 	return reply{}

@@ -22,7 +22,7 @@ func (s *session) with() string {
 	switch {
 	case s.lmtp:
 		return withLMTP[i]
-	case s.esmtp:
+	case s.esmtp || s.user != nil:
 		return withESMTP[i]
 	}
 	return "SMTP"

@@ -90,3 +90,38 @@ func TestRelayDomains(t *testing.T) {
 		t.Error(heard)
 	}
 }
+
+// What a user may write into From and Sender, by a user alice@example.org (S059).
+func TestS059From(t *testing.T) {
+	for header, want := range map[string]string{
+		"From: alice@example.org":                                                           "250",
+		"From: ALICE@Example.ORG":                                                           "250",
+		"From: \"Alice, of us\" <alice+x@example.org>":                                      "250",
+		"From: =?utf-8?q?Al=C3=ADce?= <alice@example.org> (home)":                           "250",
+		"FROM : alice@example.org":                                                          "250",
+		"Subject: no From at all":                                                           "250",
+		"From: bob@example.org":                                                             "550",
+		"From: alice@example.org, bob@example.org":                                          "550",
+		"From: \"alice@example.org\" <bob@example.org>":                                     "550",
+		"From: alice@example.org\r\nFrom: bob@example.org":                                  "550",
+		"From: alice@example.org\r\n  , bob@example.org":                                    "550",
+		"From: group: alice@example.org, bob@example.org;":                                  "550",
+		"From: alice@example.org <bob@example.org>":                                         "550",
+		"From: <alice@example.org> <bob@example.org>":                                       "550",
+		"From: undisclosed-recipients:;":                                                    "550",
+		"From: alice@example.org.evil.example":                                              "550",
+		"From: \"bob@example.org\"@example.org":                                             "550",
+		"From:":                                                                             "550",
+		"From: alice@example.org\r\nSender: bob@example.org":                                "550",
+		"From: alice@example.org\r\nSender: alice@example.org":                              "250",
+		"From: alice@example.org\r\nSender: alice@example.org\r\nSender: alice@example.org": "550",
+		"Received: x\r\nX: " + strings.Repeat("y", 30000) + "\r\nfrom:\r\n bob@example.org": "550",
+	} {
+		srv, _, _ := newServer(t)
+		heard := tlsPlay(t, srv, "EHLO c\r\n", "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00alice@example.org\x00secret"))+"\r\n",
+			"MAIL FROM:<alice@example.org>\r\n", "RCPT TO:<u@x.example>\r\n", "DATA\r\n", header+"\r\n\r\n.\r\n", "QUIT\r\n")
+		if got := codes(heard); got != "220 250 235 250 250 354 "+want+" 221" {
+			t.Errorf("%.80q: %s, want %s", header, got, want)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func run(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	log := &maillog.Log{Program: "smtpd", Times: c.Bool("log-time") || conf.Log.Times}
-	conn, logIsPeer, inherited := listen.Inherited()
+	conn, logIsPeer := smtpd.Inherited(c.IsSet("service"), c.IsSet("listen"))
 	if logIsPeer {
 		log.Out = listen.Syslog("smtpd")
 	}
@@ -48,7 +48,7 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if inherited {
+	if conn != nil {
 		return srv.ServeConn(ctx, c.String("service"), conn)
 	}
 	listeners, err := smtpd.Listeners(&conf.SMTPD, c.StringSlice("listen"))

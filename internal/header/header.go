@@ -34,6 +34,7 @@ type Facts struct {
 	From        int      // From fields
 	Sender      int      // Sender fields
 	FromText    []byte   // value of the first From field, unfolded; only with Filter.Keep
+	SenderText  []byte   // the same of Sender
 	DeliveredTo []string // values of Delivered-To fields
 	Err         error    // ErrTooBig
 	Done        bool     // the header is over
@@ -45,7 +46,7 @@ type Facts struct {
 type Filter struct {
 	Out     io.Writer
 	Drop    Names               // fields left out
-	Keep    bool                // keep FromText
+	Keep    bool                // keep FromText and SenderText
 	Missing func(*Facts) []byte // fields to add, whole lines; may be nil
 
 	Facts
@@ -84,7 +85,7 @@ var names = []struct {
 
 // Reset makes the filter ready for another message to out, and keeps its buffers.
 func (f *Filter) Reset(out io.Writer) {
-	*f = Filter{Out: out, part: f.part[:0], Facts: Facts{FromText: f.FromText[:0]}}
+	*f = Filter{Out: out, part: f.part[:0], Facts: Facts{FromText: f.FromText[:0], SenderText: f.SenderText[:0]}}
 }
 
 // Write passes p on. The error is that of Out.
@@ -285,6 +286,7 @@ func (f *Filter) begin(line []byte, n int) {
 		f.MessageID++
 	case Sender:
 		f.Sender++
+		f.more(value(line))
 	case From:
 		f.From++
 		f.more(value(line))
@@ -295,10 +297,14 @@ func (f *Filter) begin(line []byte, n int) {
 	}
 }
 
-// more keeps a line of the first From field.
+// more keeps a line of the first From or Sender field.
 func (f *Filter) more(text []byte) {
-	if f.Keep && f.is == From && f.From == 1 {
+	switch {
+	case !f.Keep:
+	case f.is == From && f.From == 1:
 		f.FromText = append(f.FromText, text...)
+	case f.is == Sender && f.Sender == 1:
+		f.SenderText = append(f.SenderText, text...)
 	}
 }
 

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -31,14 +32,18 @@ func (srv *Server) ReloadOn(sig os.Signal, file string, store *certs.Store) {
 	}
 }
 
-// Inherited is the connection on descriptor 0, if that is what we are to serve, and whether it is descriptor 2 as well. A
-// supervisor may give its children a unix socket for want of another input: it is served only where --service asks for it.
-func Inherited(service, listening bool) (conn net.Conn, logIsPeer bool) {
+// Inherited is the connection on descriptor 0, if that is what we are to serve, and where to log if descriptor 2 is the
+// client. A supervisor may give its children a unix socket for want of another input: it is served only where --service
+// asks for it.
+func Inherited(service, listening bool) (conn net.Conn, log io.Writer) {
 	conn, logIsPeer, ok := listen.Inherited()
-	if _, tcp := conn.(*net.TCPConn); !ok || listening || !tcp && !service {
-		return nil, false
+	if logIsPeer {
+		log = listen.Syslog("smtpd")
 	}
-	return conn, logIsPeer
+	if _, tcp := conn.(*net.TCPConn); !ok || listening || !tcp && !service {
+		return nil, log
+	}
+	return conn, log
 }
 
 // Listeners are the sockets to serve, by service: those handed to us, else those of the flags ("mx=127.0.0.1:25"), else

@@ -12,7 +12,6 @@ import (
 
 	"pennypost/internal/config"
 	"pennypost/internal/durable"
-	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/smtpd"
 )
@@ -39,11 +38,8 @@ func run(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	log := &maillog.Log{Program: "smtpd", Times: c.Bool("log-time") || conf.Log.Times}
-	conn, logIsPeer := smtpd.Inherited(c.IsSet("service"), c.IsSet("listen"))
-	if logIsPeer {
-		log.Out = listen.Syslog("smtpd")
-	}
+	conn, out := smtpd.Inherited(c.IsSet("service"), c.IsSet("listen"))
+	log := &maillog.Log{Program: "smtpd", Out: out, Times: c.Bool("log-time") || conf.Log.Times}
 	srv, certs, err := smtpd.FromConfig(conf, log)
 	if err != nil {
 		return err

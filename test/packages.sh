@@ -2,7 +2,7 @@
 # packages.sh gets what the tests drive. As root, and where apt works, the clients are installed and the other mail servers are
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
-clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mandoc:mandoc git:git"
+clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mandoc:mandoc git:git /usr/lib/git-core/git-send-email:git-email"
 servers="postfix exim4-daemon-light opensmtpd"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
@@ -26,14 +26,18 @@ if ! $apt update >/dev/null 2>&1; then
 	echo "packages: apt-get update failed: tests are skipped that need${missing:+ the clients$missing}${unpack:+ the servers$unpack}"
 	exit 0
 fi
+# what a client needs for what we ask of it, and only recommends
+also() {
+	case $1 in
+	swaks) echo libio-socket-ssl-perl libnet-dns-perl libauthen-sasl-perl;;
+	git-email) echo libmailtools-perl libnet-smtp-ssl-perl libauthen-sasl-perl;;
+	esac
+}
 for p in $missing; do # one by one: a package that is not to be had must not take the others with it
 	echo "packages: installing $p"
-	DEBIAN_FRONTEND=noninteractive $apt install -y --no-install-recommends "$p" >/dev/null 2>&1 ||
+	DEBIAN_FRONTEND=noninteractive $apt install -y --no-install-recommends $p $(also "$p") >/dev/null 2>&1 ||
 		echo "packages: $p is not to be had: its tests are skipped"
 done
-# swaks does TLS only with this one
-dpkg -s libio-socket-ssl-perl >/dev/null 2>&1 ||
-	DEBIAN_FRONTEND=noninteractive $apt install -y --no-install-recommends libio-socket-ssl-perl libnet-dns-perl >/dev/null 2>&1
 
 # A server's directory is a root for chroot(2): the package, the libraries it needs, and a shell for those who cannot do without.
 closure() {

@@ -3,7 +3,6 @@ package demo
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +33,7 @@ func Check(out io.Writer, keep bool) error {
 	if err != nil {
 		return err
 	}
-	l, err := build(dir, freeBase())
+	l, err := build(dir, lab.FreeBase())
 	if l != nil {
 		defer l.Down()
 	}
@@ -78,29 +77,6 @@ func (c *checker) judge(f fact) {
 func (c *checker) mark() string {
 	c.marks++
 	return fmt.Sprintf("mark-%d-%d-", c.begun.UnixNano(), c.marks)
-}
-
-// freeBase finds a base port whose services are all free on both addresses.
-func freeBase() int {
-	for base := 12000 + os.Getpid()%50*100; base < 31000; base += 1000 {
-		if free(base) {
-			return base
-		}
-	}
-	return 12000 // taken as it seems: the error will say by what
-}
-
-func free(base int) bool {
-	for _, ip := range []string{"127.0.0.1", "127.0.0.2"} {
-		for _, port := range []int{24, 25, 53, 110, 465, 587, 995} {
-			l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, base+port))
-			if err != nil {
-				return false
-			}
-			l.Close()
-		}
-	}
-	return true
 }
 
 // facts are judged in this order: each leaves the hosts as it found them, mail aside.
@@ -231,8 +207,8 @@ func (c *checker) across() (text string, err error) {
 
 func acrossTLS(c *checker) error {
 	text, err := c.across()
-	if err == nil && !strings.Contains(text, "with ESMTPS") {
-		return fmt.Errorf("no Received line says ESMTPS")
+	if err == nil && !overTLS(text) {
+		return fmt.Errorf("no Received line says ESMTPS or UTF8SMTPS")
 	}
 	return err
 }

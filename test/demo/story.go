@@ -69,10 +69,15 @@ func (s *story) across(mark string) ([]string, error) {
 		return nil, err
 	}
 	how := "without TLS"
-	if strings.Contains(texts[0], "with ESMTPS") {
+	if overTLS(texts[0]) {
 		how = "over TLS"
 	}
 	return append(paths("delivered: ", files), "its Received line says it came "+how), nil
+}
+
+// overTLS: RFC 3848 and RFC 6531 section 4.3 have the words.
+func overTLS(text string) bool {
+	return strings.Contains(text, "with ESMTPS") || strings.Contains(text, "with UTF8SMTPS")
 }
 
 func (s *story) cron(mark string) ([]string, error) {

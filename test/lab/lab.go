@@ -21,6 +21,7 @@ package lab
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -212,6 +213,29 @@ func children(parent int) map[string]int {
 		}
 	}
 	return found
+}
+
+// FreeBase finds a base port whose services are all free on both addresses.
+func FreeBase() int {
+	for base := 12000 + os.Getpid()%50*100; base < 31000; base += 1000 {
+		if free(base) {
+			return base
+		}
+	}
+	return 12000 // taken as it seems: the error will say by what
+}
+
+func free(base int) bool {
+	for _, ip := range []string{"127.0.0.1", "127.0.0.2"} {
+		for _, port := range []int{24, 25, 53, 110, 465, 587, 995} {
+			l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, base+port))
+			if err != nil {
+				return false
+			}
+			l.Close()
+		}
+	}
+	return true
 }
 
 // Until repeats check every 20 ms until it is satisfied; its last error is the answer when the time is over.

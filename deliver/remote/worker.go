@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -22,16 +23,15 @@ type Worker struct {
 	mu      sync.Mutex
 	ready   []order.Answer // to be sent
 	sending bool
-	failed  error
+	wait    sync.WaitGroup // orders and send
 }
 
 // Serve takes orders until quit or the end of the connection, and returns when the last is answered. An ended context cuts
 // short what is not yet being sent.
 func (w *Worker) Serve(ctx context.Context) error {
 	slots := make(chan struct{}, maxOrders)
-	var wait sync.WaitGroup
 	defer w.Client.Close()
-	defer wait.Wait()
+	defer w.wait.Wait()
 	packets := w.orders(ctx)
 	for {
 		var p packet
@@ -40,6 +40,9 @@ func (w *Worker) Serve(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		if len(p.orders) == 0 {
+			// Without a quit nobody will hear what becomes of the orders in hand. What no host has taken yet none should take
+			// now: it would get it twice.
+			w.Client.stopped.Store(ctx.Err() == nil)
 			return p.err
 		}
 		for i := range p.orders {
@@ -51,9 +54,9 @@ func (w *Worker) Serve(ctx context.Context) error {
 				return nil
 			}
 			slots <- struct{}{}
-			wait.Add(1)
+			w.wait.Add(1)
 			go func() {
-				defer func() { <-slots; wait.Done() }()
+				defer func() { <-slots; w.wait.Done() }()
 				w.do(ctx, o, fd)
 			}()
 		}
@@ -112,22 +115,32 @@ func closeFd(fd int) {
 	}
 }
 
-// say sends answers, those of several orders in one packet where they come together.
+// say hands answers to the one who sends them. Answers that come about together go in one packet, and wake queue-run once.
 func (w *Worker) say(answers []order.Answer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ready = append(w.ready, answers...)
-	if w.sending {
-		return
+	if !w.sending {
+		w.sending = true
+		w.wait.Add(1)
+		go w.send()
 	}
-	w.sending = true
-	for len(w.ready) > 0 && w.failed == nil {
-		batch := w.ready
-		w.ready = nil
-		w.mu.Unlock()
-		err := w.Conn.SendAnswers(batch)
+}
+
+func (w *Worker) send() {
+	defer w.wait.Done()
+	for {
+		runtime.Gosched() // all that can run now goes first, and may have something to say
 		w.mu.Lock()
-		w.failed = err // queue-run has gone; it will give the orders again, with repeat=1
+		answers := w.ready
+		if w.ready = nil; len(answers) == 0 {
+			w.sending = false
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		if err := w.Conn.SendAnswers(answers); err != nil {
+			w.Client.stopped.Store(true) // queue-run has gone; it will give the orders again, with repeat=1
+		}
 	}
-	w.sending = false
 }

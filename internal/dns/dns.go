@@ -109,31 +109,61 @@ func (r *Resolver) MX(ctx context.Context, domain string) (mx []MX, secure bool,
 	return mx, a.secure, ttl, nil
 }
 
-// Addresses looks up A and AAAA; one family failing while the other answers is no error.
+// lead is how long an answer with addresses waits for the other family (RFC 8305 section 3): a zone whose AAAA are broken is
+// not to cost a timeout each time.
+const lead = 300 * time.Millisecond
+
+// half is the answer for one family.
+type half struct {
+	answer
+	ttl time.Duration
+	err error
+}
+
+// Addresses looks up A and AAAA; one family failing, or being slow, while the other answers is no error.
 func (r *Resolver) Addresses(ctx context.Context, host string) (addrs []netip.Addr, secure bool, ttl time.Duration, err error) {
-	var six answer
-	var ttl6 time.Duration
-	var err6 error
-	done := make(chan struct{})
-	go func() {
-		six, ttl6, err6 = r.ask(ctx, host, dnsmessage.TypeAAAA)
-		close(done)
-	}()
-	four, ttl, err := r.ask(ctx, host, dnsmessage.TypeA)
-	<-done
-	switch {
-	case err == nil && err6 == nil:
-		return append(slices.Clone(four.addrs), six.addrs...), four.secure && six.secure, min(ttl, ttl6), nil
-	case err == nil:
-		return slices.Clone(four.addrs), four.secure && Absent(err6) && six.secure, ttl, nil
-	case err6 == nil:
-		return slices.Clone(six.addrs), six.secure && Absent(err) && four.secure, ttl6, nil
-	case !Absent(err):
-		return nil, false, ttl, err
-	case !Absent(err6):
-		return nil, false, ttl6, err6
+	look := func(typ dnsmessage.Type) <-chan half {
+		c := make(chan half, 1)
+		go func() {
+			a, ttl, err := r.ask(ctx, host, typ)
+			c <- half{a, ttl, err}
+		}()
+		return c
 	}
-	return nil, four.secure && six.secure, min(ttl, ttl6), err
+	fours, sixes := look(dnsmessage.TypeA), look(dnsmessage.TypeAAAA)
+	var four, six half
+	select {
+	case four = <-fours:
+		six = four.other(sixes)
+	case six = <-sixes:
+		four = six.other(fours)
+	}
+	switch {
+	case four.err == nil && six.err == nil:
+		return append(slices.Clone(four.addrs), six.addrs...), four.secure && six.secure, min(four.ttl, six.ttl), nil
+	case four.err == nil:
+		return slices.Clone(four.addrs), four.secure && Absent(six.err) && six.secure, four.ttl, nil
+	case six.err == nil:
+		return slices.Clone(six.addrs), six.secure && Absent(four.err) && four.secure, six.ttl, nil
+	case !Absent(four.err):
+		return nil, false, four.ttl, four.err
+	case !Absent(six.err):
+		return nil, false, six.ttl, six.err
+	}
+	return nil, four.secure && six.secure, min(four.ttl, six.ttl), four.err
+}
+
+// other waits for the other family: shortly, if h has addresses already.
+func (h *half) other(c <-chan half) half {
+	if h.err != nil {
+		return <-c
+	}
+	select {
+	case other := <-c:
+		return other
+	case <-time.After(lead):
+		return half{err: context.DeadlineExceeded}
+	}
 }
 
 // TXT looks up the texts of name, the strings of each record joined.

@@ -362,3 +362,34 @@ func FuzzDNSAnswer(f *testing.F) {
 		}
 	})
 }
+
+// A broken AAAA costs no timeout while A is there.
+func TestBrokenFamily(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buf[:n]) != nil || m.Questions[0].Type != dnsmessage.TypeA {
+				continue
+			}
+			m.Response, m.Additionals = true, nil
+			m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 9},
+				Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}}}
+			b, _ := m.Pack()
+			conn.WriteTo(b, from)
+		}
+	}()
+	r := &Resolver{Servers: []string{conn.LocalAddr().String()}, Timeout: time.Minute}
+	if addrs, secure, _, err := r.Addresses(background, "mx1.demo.test"); err != nil || len(addrs) != 1 || secure {
+		t.Errorf("%v %v %v", addrs, secure, err)
+	}
+}

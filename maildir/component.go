@@ -13,12 +13,18 @@ var mutf7 = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 // EncodeComponent is one component of a mailbox name as it stands in a directory's name: modified UTF-7, in which '.' and '/' are
 // written like letters beyond ASCII because they separate components, and so are a leading '~' and every control.
 func EncodeComponent(s string) string {
+	return encode(s, func(i int, r rune) bool { return r == '.' || r == '/' || r == '~' && i == 0 })
+}
+
+// EncodeName is a mailbox name as it goes over the wire (RFC 3501 section 5.1.3), delimiters and all.
+func EncodeName(s string) string { return encode(s, func(int, rune) bool { return false }) }
+
+// encode writes modified UTF-7; what hide says is encoded though it is printable ASCII.
+func encode(s string, hide func(i int, r rune) bool) string {
 	plain := true
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c > 0x7e || c == '&' || c == '.' || c == '/' || c == '~' && i == 0 {
-			plain = false
-			break
-		}
+	for i := 0; i < len(s) && plain; i++ {
+		c := s[i]
+		plain = c >= 0x20 && c <= 0x7e && c != '&' && !hide(i, rune(c))
 	}
 	if plain {
 		return s
@@ -33,7 +39,7 @@ func EncodeComponent(s string) string {
 	}
 	for i, r := range s {
 		switch {
-		case r < 0x20 || r > 0x7e || r == '.' || r == '/' || r == '~' && i == 0:
+		case r < 0x20 || r > 0x7e || hide(i, r):
 			run = utf16.AppendRune(run, r)
 			continue
 		case r == '&':
@@ -59,6 +65,14 @@ func bigEndian(run []uint16) []byte {
 // DecodeComponent undoes EncodeComponent, and reads what other programs wrote. ok is false for what is no modified UTF-7: unfinished or
 // stray base64, lone surrogates, letters of ASCII that should not be encoded (S101).
 func DecodeComponent(s string) (text string, ok bool) {
+	return decode(s, func(r rune) bool { return r == '.' || r == '/' || r == '~' })
+}
+
+// DecodeName undoes EncodeName.
+func DecodeName(s string) (text string, ok bool) { return decode(s, func(rune) bool { return false }) }
+
+// decode reads modified UTF-7; hidden says which printable ASCII may stand encoded.
+func decode(s string, hidden func(rune) bool) (text string, ok bool) {
 	if strings.IndexByte(s, '&') < 0 {
 		return s, utf8.ValidString(s)
 	}
@@ -98,7 +112,7 @@ func DecodeComponent(s string) (text string, ok bool) {
 					return "", false
 				}
 				k++
-			} else if r > 0x20 && r < 0x7f && r != '.' && r != '/' && r != '~' {
+			} else if r > 0x20 && r < 0x7f && !hidden(r) {
 				return "", false
 			}
 			b.WriteRune(r)

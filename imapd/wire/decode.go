@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pennypost/internal/sequence"
+	"pennypost/maildir"
 )
 
 // Decoder takes a command apart from left to right. A method that finds something else than it wants leaves the
@@ -334,4 +335,24 @@ func (d *Decoder) DateTime() time.Time {
 		d.Fail(`a date-time such as " 1-Jan-2030 00:00:00 +0000"`)
 	}
 	return t
+}
+
+// Rest is what is left of the command, as it stands.
+func (d *Decoder) Rest() string {
+	r := d.rest()
+	d.at = len(d.text)
+	return string(r)
+}
+
+// Mailbox wants a mailbox name: modified UTF-7 (RFC 3501 section 5.1.3), or UTF-8 where the client has said so. The answer is UTF-8; a
+// name that is neither is kept as it is, and will not be found.
+func (d *Decoder) Mailbox(utf8 bool) string {
+	name := d.AString()
+	if !utf8 {
+		if text, ok := maildir.DecodeName(name); ok {
+			return text
+		}
+		d.Fail("a mailbox name in modified UTF-7")
+	}
+	return name
 }

@@ -349,3 +349,49 @@ func (f *Folder) discard(e *entry) error {
 func escapeFolder(dir string) string {
 	return strings.NewReplacer("/", "%2F", ":", "%3A", ",", "%2C", "%", "%25").Replace(dir)
 }
+
+// Claim makes the messages of uids belong to one session as \Recent (RFC 3501 section 2.3.2): those that no session has claimed yet. They
+// move from new/ to cur/, unless the account leaves them there until they are seen.
+func (f *Folder) Claim(ctx context.Context, uids sequence.Set) (claimed sequence.Set, err error) {
+	if len(uids) == 0 {
+		return nil, nil
+	}
+	f.mu.Lock()
+	wanted := f.view == nil
+	if f.view != nil {
+		f.within(uids, func(e *entry) bool {
+			wanted = e.state&recent != 0 || e.state&inNew != 0 && !f.account.o.LeaveNew
+			return !wanted
+		})
+	}
+	f.mu.Unlock()
+	if !wanted {
+		return nil, nil
+	}
+	err = f.each(ctx, uids, func(list []entry) error {
+		var changed []entry
+		for i := range list {
+			e := list[i]
+			move := e.state&inNew != 0 && !f.account.o.LeaveNew
+			if e.state&recent == 0 && !move {
+				continue
+			}
+			if e.state&recent != 0 {
+				claimed.Add(e.uid)
+			}
+			e.state &^= recent
+			if move {
+				if err := f.reflag(&e, e.flags); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+			changed = append(changed, e)
+		}
+		if len(changed) == 0 {
+			return nil
+		}
+		f.touched(&f.totals, "cur", "new")
+		return f.write(&record{kind: recFlags, flags: changed})
+	})
+	return claimed, err
+}

@@ -208,3 +208,11 @@ func (v *View) compare(earlier *View) (d Delta) {
 	d.Added = n - next
 	return d
 }
+
+// UIDsFrom is the UIDs of the messages from index i on.
+func (v *View) UIDsFrom(i int) (out sequence.Set) {
+	for ; i < v.Len(); i++ {
+		out.Add(v.UID(i))
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package imapd
+
+import (
+	"strconv"
+	"strings"
+)
+
+// capabilities are what is advertised: before login, and after it.
+var (
+	beforeLogin = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID"}
+	afterLogin  = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID", "IDLE", "NAMESPACE", "UIDPLUS", "UNSELECT", "CHILDREN",
+		"MOVE", "CONDSTORE", "QRESYNC"}
+)
+
+func (s *session) capabilityList() string {
+	if s.state != fresh {
+		list := afterLogin
+		if s.srv.MaxSize > 0 {
+			list = append(list[:len(list):len(list)], "APPENDLIMIT="+strconv.FormatInt(s.srv.MaxSize, 10))
+		}
+		return strings.Join(list, " ")
+	}
+	list := beforeLogin[:len(beforeLogin):len(beforeLogin)]
+	if s.secure {
+		for _, m := range mechanisms() {
+			list = append(list, "AUTH="+m)
+		}
+	} else {
+		list = append(list, "LOGINDISABLED")
+		if s.srv.TLS != nil {
+			list = append(list, "STARTTLS")
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// greet is the first line (RFC 9051 section 7.1.5), PREAUTH where somebody is logged in already.
+func (s *session) greet() {
+	if s.state == fresh {
+		s.untagged(okCode("CAPABILITY "+s.capabilityList(), s.srv.Hostname+" ready"))
+		return
+	}
+	s.untagged(reply{"PREAUTH", "CAPABILITY " + s.capabilityList(), s.srv.Hostname + " ready, logged in as " + s.id.Account.Path().String()})
+}
+
+func (s *session) capability(c *command) reply {
+	if c.End(); c.Err() != nil {
+		return syntax(c.Err())
+	}
+	s.line("CAPABILITY %s", s.capabilityList())
+	return ok("that is all")
+}
+
+func (s *session) noop(c *command) reply {
+	if c.End(); c.Err() != nil {
+		return syntax(c.Err())
+	}
+	return ok("done")
+}
+
+func (s *session) logout(c *command) reply {
+	if c.End(); c.Err() != nil {
+		return syntax(c.Err())
+	}
+	s.untagged(reply{"BYE", "", "until next time"})
+	s.ended, s.state = "logged out", 0
+	return ok("logged out")
+}
+
+// identify answers ID (RFC 2971). What a client says of itself goes to the log.
+func (s *session) identify(c *command) reply {
+	c.SP()
+	var said []string
+	if !c.Word("NIL") {
+		c.List(func() {
+			value, _ := c.NString()
+			if said = append(said, value); len(said) > 60 {
+				c.Fail("at most 30 pairs")
+			}
+		})
+	}
+	if c.End(); c.Err() != nil {
+		return syntax(c.Err())
+	}
+	s.line(`ID ("name" "Pennypost")`)
+	return ok("pleased to meet you")
+}
+
+// enable is RFC 5161.
+func (s *session) enable(c *command) reply {
+	var on []string
+	for c.More() && c.Err() == nil {
+		c.SP()
+		name := c.Keyword("a capability")
+		var x extension
+		switch name {
+		case "CONDSTORE":
+			x = condstore
+		case "QRESYNC":
+			x = condstore | qresync
+		case "IMAP4REV2":
+			x, name = rev2|utf8Accept, "IMAP4rev2"
+		case "UTF8=ACCEPT":
+			x = utf8Accept
+		case "UIDONLY":
+			x = uidOnly
+		default:
+			continue
+		}
+		if s.enabled&x != x {
+			s.enabled |= x
+			on = append(on, name)
+		}
+	}
+	if c.Err() != nil {
+		return syntax(c.Err())
+	}
+	s.line("ENABLED%s", strings.Join(append([]string{""}, on...), " "))
+	return ok("enabled")
+}

@@ -1,0 +1,111 @@
+/*
+Package imapd serves Maildirs by IMAP: RFC 9051 and RFC 3501, and the extensions STANDARDS.md lists. imapd(8) is its manual.
+
+	imapd.go       Server: connections in, sessions out
+	serve.go       from mail.toml and sockets to a Server at work
+	session.go     one connection: reads commands, dispatches, flushes
+	commands.go    the table: which command in which state, and what may be said with its answer
+	reply.go       tagged and untagged responses
+	sync.go        what has happened to the selected mailbox since it was last told
+	capability.go  CAPABILITY, ENABLE, ID, NOOP, LOGOUT
+	login.go       STARTTLS, LOGIN, AUTHENTICATE
+	select.go      SELECT, EXAMINE, CLOSE, UNSELECT, with CONDSTORE and QRESYNC
+	mailboxes.go   CREATE, DELETE, RENAME, SUBSCRIBE, LIST, LSUB, STATUS, NAMESPACE
+	…              one file for each family after that; the table names them
+
+A session sees the selected mailbox through a view (package mailbox) that holds still while a command runs. What other
+programs do in the meantime is told where RFC 9051 section 7.5.1 lets it be told; a message that is gone but not announced keeps its
+number until then (selected.held).
+*/
+package imapd
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"pennypost/internal/listen"
+	"pennypost/internal/maillog"
+	"pennypost/login"
+	"pennypost/maildir/mailbox"
+)
+
+// Checker says who is there; *login.Checker is one.
+type Checker interface {
+	Check(ctx context.Context, r login.Request) (*login.Identity, error)
+}
+
+// Server serves connections. Its fields are not changed while it does.
+type Server struct {
+	Hostname string
+	Checker  Checker
+	TLS      *tls.Config // nil: there is no TLS, and nobody can log in
+	// Account opens the mail of somebody who has logged in; sessions of one account share what it gives.
+	Account   func(id *login.Identity) (root string, o mailbox.Options)
+	MaxSize   int64         // of a message appended: APPENDLIMIT
+	IdleTime  time.Duration // autologout, at least 30 minutes (RFC 9051 section 5.4)
+	LoginTime time.Duration // until login
+	Limits    listen.Limits
+	Log       *maillog.Log
+
+	mu       sync.Mutex
+	accounts map[string]*shared
+}
+
+// shared is an account that sessions have open.
+type shared struct {
+	*mailbox.Account
+	root  string
+	users int
+}
+
+// open gives the account of somebody who logged in.
+func (srv *Server) open(id *login.Identity) (*shared, error) {
+	root, o := srv.Account(id)
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if a := srv.accounts[root]; a != nil {
+		a.users++
+		return a, nil
+	}
+	account, err := mailbox.OpenAccount(root, o)
+	if err != nil {
+		return nil, err
+	}
+	if srv.accounts == nil {
+		srv.accounts = map[string]*shared{}
+	}
+	a := &shared{Account: account, root: root, users: 1}
+	srv.accounts[root] = a
+	return a, nil
+}
+
+// leave gives an account back.
+func (srv *Server) leave(a *shared) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if a.users--; a.users == 0 {
+		delete(srv.accounts, a.root)
+		a.Account.Close()
+	}
+}
+
+// handshakeTime bounds a TLS handshake.
+const handshakeTime = 30 * time.Second
+
+// Handle serves one connection to its end: IMAP, or IMAPS where implicit is set.
+func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
+	s := newSession(srv, conn)
+	defer s.close()
+	stop := context.AfterFunc(ctx, s.interrupt)
+	defer stop()
+	s.serve(ctx, implicit)
+}
+
+// Refuse answers a connection beyond the limits.
+func Refuse(conn net.Conn) {
+	conn.SetWriteDeadline(time.Now().Add(time.Second))
+	conn.Write([]byte("* BYE [UNAVAILABLE] too many connections, try later\r\n"))
+}

@@ -69,7 +69,9 @@ func (a *Agent) run(rc *recipient, line string) (status.Result, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = a.environment(rc)
 	cmd.Dir = "/"
-	cmd.Stdin = rc.job.reader(rc.to)
+	text, enough := rc.job.reader(rc.to)
+	defer enough()
+	cmd.Stdin = text
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -152,10 +154,12 @@ func (j *job) from() (p address.Path) {
 	return p
 }
 
-// reader is the message as the Maildir would have it.
-func (j *job) reader(to address.Path) io.Reader {
+// reader is the message as the Maildir would have it. enough ends the reading.
+func (j *job) reader(to address.Path) (text io.Reader, enough func()) {
 	r, w := io.Pipe()
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		var err error
 		if j.msg == nil { // ready
 			err = copyAll(w, j.file, j.order.Size)
@@ -164,7 +168,10 @@ func (j *job) reader(to address.Path) io.Reader {
 		}
 		w.CloseWithError(err)
 	}()
-	return r
+	return r, func() {
+		r.Close()
+		<-done
+	}
 }
 
 // capped keeps the beginning of what is written to it.

@@ -26,7 +26,8 @@ type round struct {
 	mu      sync.Mutex
 	waiting []*copying
 	answers []order.Answer
-	pending int // recipients without an answer
+	pending int            // recipients without an answer
+	running sync.WaitGroup // programs
 	idle    *sync.Cond
 	kick    chan struct{} // something waits
 }
@@ -100,7 +101,9 @@ func (r *round) copied(a *Agent, rc *recipient) {
 		return
 	}
 	if rc.worst.Text == "" && len(rc.plan.programs) > 0 {
+		r.running.Add(1)
 		go func() {
+			defer r.running.Done()
 			defer r.flush()
 			a.runPrograms(rc)
 			r.mu.Lock()
@@ -151,13 +154,16 @@ func (r *round) flush() error {
 	return r.send(answers)
 }
 
-// wait returns when every recipient has its answer.
+// wait returns when every recipient has its answer, and flush has nothing more to wait for.
 func (r *round) wait() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.pending > 0 {
 		r.idle.Wait()
 	}
+	r.mu.Unlock()
+	r.running.Wait() // they have answered; let them have sent it, too
+	r.mu.Lock()
 }
 
 // place is a directory that holds copies of this group.

@@ -15,7 +15,6 @@ import (
 	"pennypost/deliver/remote"
 	"pennypost/internal/config"
 	"pennypost/internal/maillog"
-	"pennypost/internal/order"
 )
 
 func main() {
@@ -27,6 +26,7 @@ func main() {
 		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
 		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"},
+		&cli.PathFlag{Name: "listen", Usage: "obey queue-run at this socket"},
 	}, Action: run}
 	if err := app.Run(os.Args); err != nil {
 		var exit cli.ExitCoder
@@ -46,14 +46,14 @@ func run(c *cli.Context) error {
 	if err != nil || c.Bool("check") {
 		return err
 	}
+	defer client.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if !c.Bool("worker") {
-		return cli.Exit("", client.OneShot(ctx, c.Args().Slice(), os.Stdin, remote.EnvelopeFile(), os.Stdout, os.Stderr))
+	switch {
+	case c.Path("listen") != "":
+		return remote.Listen(ctx, client, c.Path("listen"))
+	case c.Bool("worker"):
+		return remote.Serve(ctx, client, 0)
 	}
-	conn, err := order.NewConn(0)
-	if err != nil {
-		return err
-	}
-	return (&remote.Worker{Client: client, Conn: conn}).Serve(ctx)
+	return cli.Exit("", client.OneShot(ctx, c.Args().Slice(), os.Stdin, remote.EnvelopeFile(), os.Stdout, os.Stderr))
 }

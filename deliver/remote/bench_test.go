@@ -62,7 +62,7 @@ func BenchmarkDeliver(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for b.Loop() {
-		if a := c.Deliver(context.Background(), o, int(f.Fd()), nil); a[0].Kind != 'K' {
+		if a := c.Deliver(context.Background(), o, int(f.Fd()), nil, nil); a[0].Kind != 'K' {
 			b.Fatal(show(a))
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"pennypost/internal/address"
@@ -38,7 +37,6 @@ type Client struct {
 	tickets tls.ClientSessionCache
 	sources [2]net.Addr         // for IPv4 and IPv6, or nil
 	self    map[netip.Addr]bool // our own listeners' addresses
-	stopped atomic.Bool         // nobody listens to answers: start no transaction
 	memory  memory
 	pool    pool
 }

@@ -3,14 +3,16 @@ package remote
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"pennypost/internal/order"
 	"pennypost/internal/status"
 )
 
-// Deliver carries out one deliver order and appends its answers, E last. The descriptor stays the caller's.
-func (c *Client) Deliver(ctx context.Context, o *order.Order, fd int, answers []order.Answer) []order.Answer {
+// Deliver carries out one deliver order and appends its answers, E last. The descriptor stays the caller's. When gone becomes
+// true nobody waits for the answers any more.
+func (c *Client) Deliver(ctx context.Context, o *order.Order, fd int, gone *atomic.Bool, answers []order.Answer) []order.Answer {
 	m, err := openMessage(o, fd)
 	if err != nil {
 		c.log.Warn("message "+o.ID, err)
@@ -20,6 +22,7 @@ func (c *Client) Deliver(ctx context.Context, o *order.Order, fd int, answers []
 		return append(answers, order.Answer{Kind: 'E', Seq: o.Seq})
 	}
 	defer m.close()
+	m.gone = gone
 	site := c.deliver(ctx, m, o.Site)
 	if site != nil {
 		answers = append(answers, order.Answer{Kind: 'S', Seq: o.Seq, Result: *site})
@@ -164,7 +167,7 @@ func (c *Client) fixedHost(ctx context.Context, d *destination) (*host, *trouble
 		return h, nil
 	}
 	var t *trouble
-	if h.addrs, t = c.addresses(ctx, d.name, d.port, false); t != nil && t.Outcome == status.Failed {
+	if h.addrs, t = c.addresses(ctx, d.name, d.site, d.port, false); t != nil && t.Outcome == status.Failed {
 		t.Result = later(451, "4.4.4", t.Text) // a mistake in mail.toml or DNS, not of those who write mail
 	}
 	return h, t

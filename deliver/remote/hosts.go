@@ -110,6 +110,7 @@ func (h *host) label(addr netip.AddrPort) string {
 type candidates struct {
 	c      *Client
 	domain string
+	site   string
 	rest   []dns.MX
 	ready  []host
 	tried  int
@@ -118,7 +119,7 @@ type candidates struct {
 }
 
 func (c *Client) candidates(x *exchanges, domain string) *candidates {
-	return &candidates{c: c, domain: domain, rest: x.list}
+	return &candidates{c: c, domain: domain, site: x.key, rest: x.list}
 }
 
 // next is the next host, nil when there are no more.
@@ -153,7 +154,7 @@ func (k *candidates) look(ctx context.Context, group []dns.MX) {
 		go func() {
 			defer wait.Done()
 			found[i] = host{name: m.Host}
-			found[i].addrs, troubles[i] = k.c.addresses(ctx, m.Host, k.c.conf.Remote.Port, true)
+			found[i].addrs, troubles[i] = k.c.addresses(ctx, m.Host, k.site, k.c.conf.Remote.Port, true)
 		}()
 	}
 	wait.Wait()
@@ -178,7 +179,7 @@ func (k *candidates) look(ctx context.Context, group []dns.MX) {
 
 // addresses are those of a host that we may connect to, the family first that is to be tried first. checked: those of
 // remote.refuse_networks are left out; hosts named in mail.toml are not checked.
-func (c *Client) addresses(ctx context.Context, name string, port int, checked bool) ([]netip.AddrPort, *trouble) {
+func (c *Client) addresses(ctx context.Context, name, site string, port int, checked bool) ([]netip.AddrPort, *trouble) {
 	var addrs []netip.Addr
 	if addr, err := netip.ParseAddr(strings.TrimPrefix(strings.Trim(name, "[]"), "IPv6:")); err == nil {
 		addrs = []netip.Addr{addr.Unmap()}
@@ -191,7 +192,7 @@ func (c *Client) addresses(ctx context.Context, name string, port int, checked b
 	}
 	var byFamily [2][]netip.AddrPort
 	refused := 0
-	mode := c.familyMode(name)
+	mode := c.familyMode(name, site)
 	for _, a := range addrs {
 		switch {
 		case c.self[a]:
@@ -215,9 +216,11 @@ func (c *Client) addresses(ctx context.Context, name string, port int, checked b
 }
 
 // familyMode is prefer, avoid or off: that of the site or host, else of [remote].
-func (c *Client) familyMode(name string) string {
-	if site, ok := c.conf.Sites[name]; ok && site.IPv6 != "" {
-		return site.IPv6
+func (c *Client) familyMode(name, site string) string {
+	for _, key := range []string{name, site} {
+		if s, ok := c.conf.Sites[key]; ok && s.IPv6 != "" {
+			return s.IPv6
+		}
 	}
 	return c.conf.Remote.IPv6
 }

@@ -243,3 +243,39 @@ func TestOneShot(t *testing.T) {
 		t.Errorf("%d %q", code, got)
 	}
 }
+
+// A worker of its own uid is found at a socket, and serves one queue-run after the other.
+func TestListen(t *testing.T) {
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.smtp(modern, nil) })
+	c, _ := newClient(t, zone, p.port, nil)
+	path := filepath.Join(t.TempDir(), "sock")
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Listen(ctx, c, path) }()
+	for range 2 {
+		conn, err := order.Dial(path)
+		for range 100 {
+			if err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+			conn, err = order.Dial(path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, f := letter{from: "alice@we.test", text: "Subject: hi\n\n", rcpts: []string{"bob@example.test"}}.file(t, site)
+		if err := conn.SendOrders([]order.Order{*o}, []int{int(f.Fd())}); err != nil {
+			t.Fatal(err)
+		}
+		answers, err := conn.ReceiveAnswers()
+		if err != nil || answers[0].Kind != 'K' {
+			t.Errorf("%s %v", show(answers), err)
+		}
+		conn.Close()
+	}
+	stop()
+	if err := <-done; err != nil || p.connections() != 1 {
+		t.Errorf("%v, %d connections", err, p.connections())
+	}
+}

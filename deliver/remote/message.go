@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +34,8 @@ type message struct {
 	ret, envid string // parameters of MAIL for the next hop, RFC 3461
 	asksUTF8   bool   // MAIL came with SMTPUTF8
 	raw        bool   // the file has the line ends of the wire
+
+	gone *atomic.Bool // queue-run has: start no transaction; nil in the one-shot form
 
 	head     *[]byte // the first block
 	measured bool

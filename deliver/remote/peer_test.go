@@ -299,7 +299,7 @@ func deliver(t *testing.T, c *Client, site string, l letter) string {
 		l.text = "Subject: hi\n\nhi\n"
 	}
 	o, f := l.file(t, site)
-	return show(c.Deliver(context.Background(), o, int(f.Fd()), nil))
+	return show(c.Deliver(context.Background(), o, int(f.Fd()), nil, nil))
 }
 
 func show(answers []order.Answer) string {

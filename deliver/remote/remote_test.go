@@ -379,7 +379,7 @@ func TestDSNPassed(t *testing.T) {
 		p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.smtp(ext, nil) })
 		c, _ := newClient(t, zone, p.port, nil)
 		o, f := letter{from: "alice@we.test", text: "Subject: hi\n\n", rcpts: []string{"bob@example.test NOTIFY=SUCCESS"}}.file(t, site)
-		if a := c.Deliver(context.Background(), o, int(f.Fd()), nil); a[0].Kind != 'K' || a[0].DSN != (len(ext) == len(modern)) {
+		if a := c.Deliver(context.Background(), o, int(f.Fd()), nil, nil); a[0].Kind != 'K' || a[0].DSN != (len(ext) == len(modern)) {
 			t.Errorf("%v: %+v", ext, a[0])
 		}
 	}

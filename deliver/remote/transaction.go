@@ -114,7 +114,7 @@ func (s *session) chunks() bool {
 
 // transact is one transaction. It returns the recipients the host did not want in this one but may in the next.
 func (s *session) transact(m *message, rcpts []*recipient) (again []*recipient, t *trouble) {
-	if s.c.stopped.Load() {
+	if m.gone != nil && m.gone.Load() {
 		return nil, &trouble{Result: later(451, "4.3.2", "deliver-remote is stopping")}
 	}
 	conf := &s.c.conf.Remote
@@ -233,7 +233,7 @@ func (s *session) data(m *message, accepted []*recipient) *trouble {
 		_, t := s.reply(s.c.conf.Remote.DataTime)
 		return t
 	}
-	if s.c.stopped.Load() {
+	if m.gone != nil && m.gone.Load() {
 		s.broken = true
 		return &trouble{Result: later(451, "4.3.2", "deliver-remote is stopping")}
 	}

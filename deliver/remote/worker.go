@@ -3,13 +3,17 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"pennypost/internal/order"
+	"pennypost/internal/uids"
 )
 
 // maxOrders is how many orders are carried out at once. queue-run has limits of its own, and lower ones.
@@ -24,13 +28,52 @@ type Worker struct {
 	ready   []order.Answer // to be sent
 	sending bool
 	wait    sync.WaitGroup // orders and send
+	gone    atomic.Bool    // nobody listens to answers: start no transaction
+}
+
+// Listen serves queue-run at a socket, one connection after the other: for a worker that a supervisor runs under a uid of
+// its own. Orders are taken from queue-run's uid, from our own and from root.
+func Listen(ctx context.Context, client *Client, path string) error {
+	l, err := order.Listen(path)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		uid, err := conn.PeerUID()
+		if queueRun, none := uids.System.User("mailqueue"); err == nil && uid != 0 && int(uid) != os.Getuid() && (none != nil || int(uid) != queueRun) {
+			err = fmt.Errorf("uid %d is not queue-run's", uid)
+		}
+		if err == nil {
+			err = (&Worker{Client: client, Conn: conn}).Serve(ctx)
+		}
+		if err != nil {
+			client.log.Warn("orders at "+path, err)
+		}
+		conn.Close()
+	}
+}
+
+// Serve obeys queue-run at a descriptor that is a SEQPACKET socket.
+func Serve(ctx context.Context, client *Client, fd int) error {
+	conn, err := order.NewConn(fd)
+	if err != nil {
+		return err
+	}
+	return (&Worker{Client: client, Conn: conn}).Serve(ctx)
 }
 
 // Serve takes orders until quit or the end of the connection, and returns when the last is answered. An ended context cuts
 // short what is not yet being sent.
 func (w *Worker) Serve(ctx context.Context) error {
 	slots := make(chan struct{}, maxOrders)
-	defer w.Client.Close()
 	defer w.wait.Wait()
 	packets := w.orders(ctx)
 	for {
@@ -42,7 +85,7 @@ func (w *Worker) Serve(ctx context.Context) error {
 		if len(p.orders) == 0 {
 			// Without a quit nobody will hear what becomes of the orders in hand. What no host has taken yet none should take
 			// now: it would get it twice.
-			w.Client.stopped.Store(ctx.Err() == nil)
+			w.gone.Store(ctx.Err() == nil)
 			return p.err
 		}
 		for i := range p.orders {
@@ -100,7 +143,7 @@ func (w *Worker) do(ctx context.Context, o *order.Order, fd int) {
 	defer closeFd(fd)
 	switch o.Verb {
 	case "deliver":
-		w.say(w.Client.Deliver(ctx, o, fd, make([]order.Answer, 0, 2+len(o.Rcpts))))
+		w.say(w.Client.Deliver(ctx, o, fd, &w.gone, make([]order.Answer, 0, 2+len(o.Rcpts))))
 	case "resolve":
 		w.say([]order.Answer{w.Client.Resolve(ctx, o)})
 	case "next":
@@ -140,7 +183,7 @@ func (w *Worker) send() {
 		}
 		w.mu.Unlock()
 		if err := w.Conn.SendAnswers(answers); err != nil {
-			w.Client.stopped.Store(true) // queue-run has gone; it will give the orders again, with repeat=1
+			w.gone.Store(true) // queue-run has gone; it will give the orders again, with repeat=1
 		}
 	}
 }

@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"pennypost/internal/address"
 	"pennypost/internal/domains"
+	"pennypost/internal/srs"
 )
 
 // forms are the relay tricks of threats.md section F: local parts and domains, each with each.
@@ -123,5 +126,63 @@ func TestS059From(t *testing.T) {
 		if got := codes(heard); got != "220 250 235 250 250 354 "+want+" 221" {
 			t.Errorf("%.80q: %s, want %s", header, got, want)
 		}
+	}
+}
+
+// Return addresses we made for mail we forwarded take bounces, and nothing else; forged and old ones take nothing.
+func TestSRSBounces(t *testing.T) {
+	srv, spool, _ := newServer(t)
+	now := time.Now()
+	srv.SRS = &srs.Rewriter{Domain: "srs.example.org", Secrets: [][]byte{[]byte("a secret")}, Now: func() time.Time { return now }}
+	back, err := srv.SRS.Forward(address.Path{Local: "alice", Domain: "example.net"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := strings.Replace(back.String(), "alice", "mallory", 1)
+	heard := play(t, srv, "mx", "EHLO c\r\nMAIL FROM:<a@example.net>\r\nRCPT TO:<"+back.String()+">\r\nRSET\r\nMAIL FROM:<>\r\nRCPT TO:<"+forged+">\r\nRCPT TO:<"+back.String()+">\r\nDATA\r\n", body)
+	if got := codes(heard); got != "220 250 250 550 250 250 550 250 354 250" || len(spool.files) != 1 {
+		t.Error(heard)
+	}
+	now = now.Add(30 * 24 * time.Hour)
+	if got := codes(play(t, srv, "mx", "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<"+back.String()+">\r\n")); got != "220 250 250 550" {
+		t.Errorf("a month later: %s", got)
+	}
+}
+
+// Printers whose lines end with LF are listed; what they send is kept with line ends like any other's, and ends where others' does.
+func TestS007BareLFNetworks(t *testing.T) {
+	srv, spool, _ := newServer(t)
+	srv.Settings.BareLFNetworks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	heard := play(t, srv, "mx", letter, "Subject: x\n\nline\n.\nline\r\n.\r\n", "MAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n", "a\rb\r\n.\r\n")
+	if got := codes(heard); got != "220 250 250 250 354 250 250 250 354 550" {
+		t.Error(got)
+	}
+	for _, text := range spool.files {
+		if !strings.HasSuffix(text, "Subject: x\n\nline\n.\nline\n") {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
+// writes counts the writes of a server.
+type writes struct {
+	*script
+	n int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.n++
+	return w.script.Write(p)
+}
+
+// Replies wait until the input is drained: one write for each batch of commands.
+func TestRepliesAreBatched(t *testing.T) {
+	srv, _, _ := newServer(t)
+	srv.prepare()
+	svc, _ := serviceNamed("mx")
+	c := &writes{script: &script{say: []string{"EHLO c\r\n", "MAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<carol@example.org>\r\nDATA\r\n", body + "NOOP\r\nQUIT\r\n"}}}
+	srv.serve(svc, c)
+	if got := codes(c.heard.String()); c.n != 4 || got != "220 250 250 250 250 354 250 250 221" {
+		t.Errorf("%d writes: %s", c.n, got)
 	}
 }

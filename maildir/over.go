@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"pennypost/internal/durable"
+	"pennypost/internal/escape"
 )
 
 // Over is the directory state/over: an empty-handed smtpd finds USER@DOMAIN there when that account
@@ -22,7 +23,7 @@ func OpenOver(state durable.Disk) (*Over, error) {
 
 // Mark says that user is over his quota: wanted octets more had no room.
 func (o *Over) Mark(user string, wanted int64) error {
-	f, err := o.disk.Create("over/"+user, 0o644)
+	f, err := o.disk.Create("over/"+escape.File(user), 0o644)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

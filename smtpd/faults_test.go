@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pennypost/internal/address"
+	"pennypost/internal/domains"
 	"pennypost/queue"
 )
 
@@ -223,5 +225,24 @@ func TestS080Recipients(t *testing.T) {
 	}
 	if len(spool.files) != 1 {
 		t.Errorf("%d messages", len(spool.files))
+	}
+}
+
+// broken panics where the real thing would answer.
+type broken struct{ people }
+
+func (broken) Lookup(address.Path) (domains.Answer, error) { panic("a mistake of ours") }
+
+// A mistake of ours costs one connection, and leaves nothing behind.
+func TestPanicIsOneConnection(t *testing.T) {
+	srv, spool, log := newServer(t)
+	srv.Domains = broken{}
+	heard := play(t, srv, "mx", letter)
+	if strings.Contains(heard, "354") || spool.open != 0 || !strings.Contains(log.String(), "a mistake of ours") || srv.open.Load() != 0 {
+		t.Errorf("%q, log %s", heard, log)
+	}
+	srv.Domains = people{}
+	if got := codes(play(t, srv, "mx", letter, body+"QUIT\r\n")); got != "220 250 250 250 354 250 221" {
+		t.Error(got)
 	}
 }

@@ -3,10 +3,12 @@ package smtpd
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -99,12 +101,24 @@ func (srv *Server) serve(svc service, c net.Conn) {
 	}
 	srv.enter(s)
 	defer srv.leave(s)
+	defer s.rescue()
 	defer s.end()
 	if svc.implicit && !s.handshake() {
 		return
 	}
 	s.banner()
 	s.commands()
+}
+
+// rescue keeps a mistake of ours to the connection it happened on (threats.md, rule 8).
+func (s *session) rescue() {
+	if r := recover(); r != nil {
+		s.srv.Log.Warn("panic", fmt.Errorf("%v: %s", r, debug.Stack()))
+		s.raw.Close()
+		if s.tx.w != nil {
+			s.tx.w.Abort()
+		}
+	}
 }
 
 func (srv *Server) enter(s *session) {

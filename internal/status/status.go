@@ -28,3 +28,10 @@ type Result struct {
 	Enhanced string // RFC 3463 code, for example "2.1.5"
 	Text     string // the peer's words or ours, unescaped; one line
 }
+
+// Ours reports whether a result about a remote host is what we found ourselves and not what the host
+// said: no reply at all, or one of the codes that say so (RFC 3463: no answer, bad connection). Only of
+// deferrals: 5.4.1 is what Exchange says of users it does not know.
+func Ours(code int, enhanced string) bool {
+	return code == 0 || enhanced == "4.4.1" || enhanced == "4.4.2"
+}

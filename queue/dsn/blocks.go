@@ -111,10 +111,8 @@ func (to *Recipient) diagnostic() string {
 	switch {
 	case text == "":
 		return ""
-	case to.Host == "":
+	case to.Host == "" || status.Ours(to.Result.Code, to.Result.Enhanced):
 		return "X-Pennypost; " + text
-	case to.Result.Code == 0:
-		return "smtp; " + text // it said no reply we could read
 	}
 	return "smtp; " + reply(to.Result)
 }

@@ -223,6 +223,7 @@ func TestActions(t *testing.T) {
 		{"expanded", to(Expanded, status.Result{}, ""), "Your message was delivered", "2.0.0", "", ""},
 		{"expired", to(Failed, status.Result{Outcome: status.Failed, Enhanced: "4.4.7", Text: "timed out"}, ""), "Your message could not be delivered", "4.4.7", "X-Pennypost; timed out", ""},
 		{"no code", to(Failed, status.Result{Outcome: status.Failed, Code: 554, Enhanced: "no.no"}, "[192.0.2.1]"), "Your message could not be delivered", "5.0.0", "", "dns; [192.0.2.1]"},
+		{"no answer", to(Failed, status.Result{Outcome: status.Failed, Code: 451, Enhanced: "4.4.1", Text: "connection refused"}, "mx"), "Your message could not be delivered", "4.4.1", "X-Pennypost; connection refused", "dns; mx"},
 		{"future", to(Failed, status.Result{Outcome: status.Failed, Code: 554, Text: "no"}, "mx"), "Your message could not be delivered", "5.0.0", "smtp; 554 no", "dns; mx"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"pennypost/internal/escape"
+	"pennypost/internal/status"
 )
 
 // named is how many recipients the first part names; the second has them all.
@@ -97,11 +98,13 @@ func (to *Recipient) describe(b *strings.Builder) {
 			if i := strings.IndexByte(host, '['); i > 0 {
 				host = host[:i]
 			}
-			wrap(b, "    ", "The mail server "+host+" said:")
-			if to.Result.Code != 0 {
-				said = reply(to.Result)
+			if status.Ours(to.Result.Code, to.Result.Enhanced) {
+				wrap(b, "    ", "The mail server "+host+" did not answer as it should:")
+				wrap(b, "      ", said)
+				break
 			}
-			wrap(b, "      ", said)
+			wrap(b, "    ", "The mail server "+host+" said:")
+			wrap(b, "      ", reply(to.Result))
 		}
 	}
 	switch {

@@ -171,16 +171,17 @@ func siteNames(r *Recipient) []string {
 	return []string{r.Site, host, strings.TrimPrefix(r.Site, "mx:"), r.domain}
 }
 
+// pauseText is a pause as its file has it: "site:mx.example.org, their disk is full".
 func pauseText(p control.Pause) string {
 	s := p.Kind
 	if p.Name != "" {
 		s += ":" + p.Name
 	}
-	if s += " is paused"; p.Reason != "" {
-		s += ": " + p.Reason
+	if p.Reason != "" {
+		s += ", " + p.Reason
 	}
 	if !p.Until.IsZero() {
-		s += " (until " + p.Until.Format(time.RFC3339) + ")"
+		s += ", until " + p.Until.Format(time.RFC3339)
 	}
 	return s
 }
@@ -209,8 +210,11 @@ func (r *Recipient) last() string {
 		words = append(words, r.Text)
 	}
 	said := strings.Join(words, " ")
-	if r.Host != "" && said != "" {
-		return "host " + r.Host + " said: " + said
+	switch {
+	case r.Host == "" || said == "":
+		return said
+	case status.Ours(r.Code, r.Status):
+		return "host " + r.Host + ": " + said
 	}
-	return said
+	return "host " + r.Host + " said: " + said
 }

@@ -238,7 +238,7 @@ func TestShowAndWhy(t *testing.T) {
 	b.want("site:mx1.example.net: paused\n", "pause", "site:mx1.example.net", "their disk is full", "--until=2d2h")
 	out, _, err = b.run("why", id)
 	for _, want := range []string{id + " from <alice@example.org>, here for 1h\n", "queue-run is not running", "It was tried 3 times.", "Last: host mx1.example.net[192.0.2.5] said: 450 4.2.0 come back later\n",
-		"at the second try only", "(in 12m)", "site:mx1.example.net is paused: their disk is full (until ", "Site mx1.example.net+0a1b2c3d: parked, 7 queued, 1 being tried; asked again ",
+		"at the second try only", "(in 12m)", "It is paused: site:mx1.example.net, their disk is full, until ", "Site mx1.example.net+0a1b2c3d: parked, 7 queued, 1 being tried; asked again ",
 		"Its last error: timed out\n", "dora@example.org\n    It was not tried yet.\n"} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("%v: no %q in\n%s", err, want, out)
@@ -386,11 +386,11 @@ func TestPause(t *testing.T) {
 		return e.State + " " + e.Reason
 	}
 	for _, c := range []struct{ target, reason, state string }{
-		{"all", "moving house", "paused all is paused: moving house"},
-		{"from:alice@example.org", "", "paused from:alice@example.org is paused"},
-		{"from:example.org", "", "paused from:example.org is paused"},
+		{"all", "moving house", "paused all, moving house"},
+		{"from:alice@example.org", "", "paused from:alice@example.org"},
+		{"from:example.org", "", "paused from:example.org"},
 		{"from:eve@example.org", "", "new "},
-		{"site:example.net", "", "paused site:example.net is paused"},
+		{"site:example.net", "", "paused site:example.net"},
 		{"site:other.example", "", "new "},
 	} {
 		b.want(c.target+": paused\n", "pause", c.target, c.reason)

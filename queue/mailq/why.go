@@ -35,7 +35,13 @@ func (t *Tool) header(e *Entry) ([]string, error) {
 	if i := bytes.Index(b, []byte("\n\n")); i >= 0 {
 		b = b[:i]
 	}
-	return strings.Split(strings.TrimRight(string(b), "\n"), "\n"), nil
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, "\t") { // a fold; as text it would be shown as \t
+			lines[i] = "        " + line[1:]
+		}
+	}
+	return lines, nil
 }
 
 // causes say in a sentence what the word of a deferral means.
@@ -90,7 +96,7 @@ func (t *Tool) explain(e *Entry, pauses *control.State) {
 		t.printf("  It is scheduled for %s.", t.when(*e.HoldUntil))
 		return
 	case "paused":
-		t.printf("  It is not tried: %s.", e.Reason)
+		t.printf("  It is not tried, as this is paused: %s", e.Reason)
 	}
 	if e.Error != "" {
 		t.printf("  The file cannot be read: %s", e.Error)
@@ -109,8 +115,8 @@ func (t *Tool) explain(e *Entry, pauses *control.State) {
 			continue
 		}
 		t.explainRecipient(r)
-		if p, ok := sitePause(r, pauses); ok {
-			t.printf("    %s.", pauseText(p))
+		if p, ok := sitePause(r, pauses); ok && e.State != "paused" {
+			t.printf("    It is paused: %s", pauseText(p))
 		}
 		if r.Site != "" && !told[r.Site] {
 			told[r.Site] = true
@@ -163,7 +169,7 @@ func (t *Tool) explainSite(site string) {
 	if facts["used"] != "" && facts["used"] != "0" {
 		s += ", " + facts["used"] + " being tried"
 	}
-	if at, err := time.Parse(time.RFC3339, facts["next-probe"]); err == nil {
+	if at, err := time.Parse(time.RFC3339, facts["next-probe"]); err == nil && at.After(t.now()) {
 		s += "; asked again " + t.when(at)
 	}
 	t.printf("    %s", s)
@@ -218,6 +224,9 @@ func (t *Tool) tell(ev *queue.Event) {
 	r := Recipient{Host: ev.Host, Status: ev.Status.Enhanced, Code: ev.Status.Code, Text: ev.Status.Text}
 	if said := r.last(); said != "" {
 		s += ": " + said
+	}
+	if ev.Kind == queue.Hold || ev.Kind == queue.Remove {
+		s += ": " + ev.Why
 	}
 	if ev.DSN != "" {
 		s += " (report " + ev.DSN + ")"

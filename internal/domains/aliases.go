@@ -13,8 +13,18 @@ import (
 type Aliases struct {
 	Names    map[string][]address.Path // by normalised local part
 	CatchAll []address.Path            // *:
-	Order    []string                  // names as the file has them, * too
+	Entries  []AliasEntry              // in the order of the file
 }
+
+// AliasEntry is where an alias stands.
+type AliasEntry struct {
+	Name        string // normalised local part, or *
+	First, Last int    // lines of the file, from 1
+	Targets     []address.Path
+}
+
+// MaxAliases is the largest aliases file.
+const MaxAliases = 64 << 20
 
 // readAliases reads the aliases of a domain. What stands on good lines is there even if others are bad.
 func readAliases(dir, domain string, seen snapshot) (*Aliases, error) {
@@ -25,7 +35,7 @@ func readAliases(dir, domain string, seen snapshot) (*Aliases, error) {
 	case !seen.has("aliases"):
 		return &Aliases{}, nil
 	}
-	text, err := ReadFile(path, maxAliases)
+	text, err := ReadFile(path, MaxAliases)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Aliases{}, nil
 	}
@@ -53,11 +63,11 @@ func ParseAliases(file, text, domain string) (*Aliases, error) {
 			errs = append(errs, fmt.Errorf("%s:%d: %w", file, line, err))
 		}
 	}
-	start, entry := 0, []string(nil)
+	first, last, entry := 0, 0, []string(nil)
 	finish := func() {
 		if len(entry) > 0 {
-			if err := a.add(strings.Join(entry, " "), domain); err != nil {
-				wrong(start, err)
+			if err := a.add(strings.Join(entry, " "), domain, first, last); err != nil {
+				wrong(first, err)
 			}
 		}
 	}
@@ -69,12 +79,12 @@ func ParseAliases(file, text, domain string) (*Aliases, error) {
 		switch {
 		case line == "":
 		case goesOn && len(entry) > 0:
-			entry = append(entry, line)
+			entry, last = append(entry, line), n
 		case goesOn:
 			wrong(n, errors.New("starts with a space, but there is no line to go on with"))
 		default:
 			finish()
-			start, entry = n, []string{line}
+			first, last, entry = n, n, []string{line}
 		}
 	}
 	finish()
@@ -97,7 +107,7 @@ func uncomment(line string) string {
 	return line
 }
 
-func (a *Aliases) add(entry, domain string) error {
+func (a *Aliases) add(entry, domain string, first, last int) error {
 	name, rest, ok := cut(entry, ':')
 	if !ok {
 		return errors.New("write NAME: ADDRESS, ADDRESS")
@@ -114,7 +124,7 @@ func (a *Aliases) add(entry, domain string) error {
 			return errors.New("* is there twice")
 		}
 		a.CatchAll = list
-		a.Order = append(a.Order, name)
+		a.Entries = append(a.Entries, AliasEntry{name, first, last, list})
 		return nil
 	}
 	p, err := address.Parse(name)
@@ -131,7 +141,7 @@ func (a *Aliases) add(entry, domain string) error {
 		return errors.New("the name is there twice")
 	}
 	a.Names[name] = list
-	a.Order = append(a.Order, name)
+	a.Entries = append(a.Entries, AliasEntry{name, first, last, list})
 	return nil
 }
 

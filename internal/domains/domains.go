@@ -59,6 +59,14 @@ func Open(dir string, defaults Settings) *Domains {
 	}
 }
 
+// Forget makes the next question look at the disk.
+func (d *Domains) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.names)
+	clear(d.real)
+}
+
 // FromConfig opens what mail.toml says; it needs the section "mail".
 func FromConfig(c *config.Config) *Domains {
 	return Open(c.Domains, Settings{
@@ -128,6 +136,15 @@ func (a *Account) Plain() bool { return len(a.Forward) == 0 }
 func (d *Domains) Local(domain string) (bool, error) {
 	dom, err := d.domain(address.Unicode(domain))
 	return dom != nil, err
+}
+
+// Name is the directory name of a domain of ours: where alias domains lead. "" if it is not ours.
+func (d *Domains) Name(domain string) (string, error) {
+	dom, err := d.domain(address.Unicode(domain))
+	if err != nil || dom == nil {
+		return "", err
+	}
+	return dom.name, nil
 }
 
 // Lookup says what to is: whole local part, alias, part before the first separator, catch-all, in this order.
@@ -268,6 +285,19 @@ func (d *Domains) Login(name string) (*Account, error) {
 		return nil, ErrNoAccount
 	}
 	return user.account, nil
+}
+
+// Aliases is the aliases file of a domain of ours; what stands on good lines also where the error is not nil.
+func (d *Domains) Aliases(domain string) (*Aliases, error) {
+	dom, err := d.domain(address.Unicode(domain))
+	if err != nil || dom == nil {
+		return &Aliases{}, err
+	}
+	st, err := dom.current(d)
+	if err != nil {
+		return &Aliases{}, err
+	}
+	return st.aliases, st.aliasErr
 }
 
 // Owns reports whether the account may send as from: its own address, with detail, an alias that leads only to it, the alias-domain forms.

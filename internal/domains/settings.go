@@ -15,10 +15,7 @@ import (
 	"pennypost/internal/config"
 )
 
-const (
-	maxSetting = 64 << 10 // octets of a settings file
-	maxAliases = 64 << 20 // octets of an aliases file
-)
+const maxSetting = 64 << 10 // octets of a settings file
 
 // ReadFile reads a regular file that not everybody may write; a FIFO cannot hold us up (threats, A).
 func ReadFile(path string, limit int64) (string, error) {

@@ -106,7 +106,7 @@ func TestGitSendEmail(t *testing.T) {
 	if out, err := c.run("", "git", "send-email", "-h"); strings.Contains(out, "is not a git command") {
 		t.Skipf("git has no send-email here: %v", err)
 	}
-	c.env = append(c.env, "GIT_COMMITTER_NAME=Alice", "GIT_COMMITTER_EMAIL=alice@demo.test")
+	c.env = append(c.env, "GIT_COMMITTER_NAME=Alice", "GIT_COMMITTER_EMAIL=alice@demo.test", "GIT_AUTHOR_NAME=Alice", "GIT_AUTHOR_EMAIL=alice@demo.test")
 	_, port := split(t, h.Addr("SUBMISSION"))
 	m := mark()
 	patch := c.file("0001-x.patch", "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\nFrom: Alice <alice@demo.test>\nDate: Tue, 24 Nov 2026 12:00:00 +0000\n"+

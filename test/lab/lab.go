@@ -103,10 +103,12 @@ func (l *Lab) Down() {
 	wait.Wait()
 	if l.DNS != nil {
 		l.DNS.Close()
+		l.DNS = nil
 	}
 	for _, f := range l.log {
 		f.Close()
 	}
+	l.log = nil
 	os.Remove(l.file("lab"))
 	os.Remove(l.file("pids"))
 }

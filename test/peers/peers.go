@@ -257,3 +257,5 @@ func (p *Peer) Log() string {
 	}
 	return all.String()
 }
+
+func chown(file string, id int) error { return os.Chown(file, id, id) }

@@ -103,3 +103,78 @@ func swallow(conn net.Conn) {
 		}
 	}
 }
+
+// BenchmarkWorker is the same through orders, 20 under way at once.
+func BenchmarkWorker(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go swallow(conn)
+		}
+	}()
+	conf := config.Default()
+	conf.Routes = map[string]config.Route{}
+	c, err := New(conf, &maillog.Log{Out: discard{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	text := "Subject: hi\n\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 57)
+	from, _ := address.Parse("alice@we.test")
+	to, _ := address.Parse("bob@example.test")
+	env := &queue.Envelope{ID: "0fk2v9qk3x7m2c000-a", Via: "submit", From: from, Mail: "BODY=8BITMIME", Rcpts: []queue.Rcpt{{N: 1, To: to}},
+		Body: queue.Body{Length: int64(len(text)), Hash: strings.Repeat("0", 32), Wire: int64(len(text) + 59)}}
+	head := env.Append(nil)
+	f, err := os.CreateTemp(b.TempDir(), "m")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	f.Write(append(head, text...))
+	o := order.Order{Verb: "deliver", Seq: 1, ID: env.ID, Site: "smtp://" + l.Addr().String(), Header: int64(len(head)), Size: int64(len(text)), Wire: env.Body.Wire,
+		Rcpts: []order.Rcpt{{Num: queue.Num{N: 1}, To: to}}}
+	ours, theirs, err := order.Pair()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer theirs.Close()
+	worker := make(chan error, 1)
+	go func() { worker <- Serve(context.Background(), c, int(theirs.Fd())) }()
+	b.ReportAllocs()
+	b.ResetTimer()
+	sent, done := 0, 0
+	for done < b.N {
+		n := min(20-(sent-done), b.N-sent)
+		orders, fds := make([]order.Order, n), make([]int, n)
+		for i := range n {
+			o.Seq++
+			orders[i], fds[i] = o, int(f.Fd())
+		}
+		sent += n
+		if err := ours.SendOrders(orders, fds); err != nil {
+			b.Fatal(err)
+		}
+		answers, err := ours.ReceiveAnswers()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, a := range answers {
+			switch a.Kind {
+			case 'E':
+				done++
+			case 'Z', 'D', 'S':
+				b.Fatal(show(answers))
+			}
+		}
+	}
+	ours.Close()
+	<-worker
+}

@@ -73,9 +73,13 @@ func Serve(ctx context.Context, client *Client, fd int) error {
 // Serve takes orders until quit or the end of the connection, and returns when the last is answered. An ended context cuts
 // short what is not yet being sent.
 func (w *Worker) Serve(ctx context.Context) error {
-	slots := make(chan struct{}, maxOrders)
+	jobs := make(chan job)
+	defer close(jobs)
 	defer w.wait.Wait()
-	packets := w.orders(ctx)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	packets := w.orders(reading)
+	hands := 0
 	for {
 		var p packet
 		select {
@@ -96,13 +100,33 @@ func (w *Worker) Serve(ctx context.Context) error {
 				}
 				return nil
 			}
-			slots <- struct{}{}
 			w.wait.Add(1)
-			go func() {
-				defer func() { <-slots; w.wait.Done() }()
-				w.do(ctx, o, fd)
-			}()
+			select {
+			case jobs <- job{o, fd}: // to one whose stack has grown already
+				continue
+			default:
+			}
+			if hands < maxOrders {
+				hands++
+				go w.hand(ctx, job{o, fd}, jobs)
+			} else {
+				jobs <- job{o, fd}
+			}
 		}
+	}
+}
+
+// job is one order and its descriptor.
+type job struct {
+	o  *order.Order
+	fd int
+}
+
+// hand does one job after the other.
+func (w *Worker) hand(ctx context.Context, j job, jobs <-chan job) {
+	for ok := true; ok; j, ok = <-jobs {
+		w.do(ctx, j.o, j.fd)
+		w.wait.Done()
 	}
 }
 

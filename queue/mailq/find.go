@@ -26,6 +26,8 @@ func parseSelection(args []string) (sel selection, err error) {
 		kind, name, ok := strings.Cut(arg, ":")
 		id := strings.TrimRight(arg, "*!") // as the list has it
 		switch {
+		case strings.HasPrefix(arg, "-"):
+			return sel, optionLate(arg)
 		case arg == "all" || arg == "ALL":
 			sel.all = true
 		case arg == "held":
@@ -45,6 +47,11 @@ func parseSelection(args []string) (sel selection, err error) {
 		}
 	}
 	return sel, nil
+}
+
+// optionLate is the error for an option where none can stand: it must not become part of a reason.
+func optionLate(arg string) error {
+	return usage("%.40q: options stand before the command or right behind it", arg)
 }
 
 // plain is an address as envelopes have it: <Bob@EXAMPLE.org> is Bob@example.org.

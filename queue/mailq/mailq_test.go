@@ -411,7 +411,7 @@ func TestPause(t *testing.T) {
 		t.Errorf("%v %s", err, out)
 	}
 	b.want("site:mx.example.net: not limited any more\n", "limit", "site:mx.example.net")
-	for _, bad := range [][]string{{"pause", "nonsense"}, {"pause", "site:"}, {"pause", "all", "--until=tomorrow"}, {"resume"}, {"limit"}, {"limit", "site:x", "speed=1"}, {"retry"}, {"shape", "x"}} {
+	for _, bad := range [][]string{{"pause", "nonsense"}, {"pause", "all", "--untill", "2h"}, {"why", "-x"}, {"hold", "--now"}, {"pause", "site:"}, {"pause", "all", "--until=tomorrow"}, {"resume"}, {"limit"}, {"limit", "site:x", "speed=1"}, {"retry"}, {"shape", "x"}} {
 		b.fails(exUsage, bad...)
 	}
 	_ = id

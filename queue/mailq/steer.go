@@ -256,6 +256,11 @@ func (t *Tool) pause(args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, word := range args[1:] {
+		if strings.HasPrefix(word, "--") {
+			return optionLate(word)
+		}
+	}
 	p := control.Pause{Kind: kind, Name: name, Reason: t.Reason}
 	if len(args) > 1 {
 		p.Reason = strings.Join(args[1:], " ")

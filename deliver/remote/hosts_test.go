@@ -219,3 +219,15 @@ func TestHappyEyeballs(t *testing.T) {
 		t.Error("an address that answered is dead")
 	}
 }
+
+// Behind an address we do not know, but greeting with our name: it is us.
+func TestOwnName(t *testing.T) {
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.smtp(nil, map[string]string{"EHLO": "250 WE.test at your service"}) })
+	c, _ := newClient(t, zone, p.port, nil)
+	if got := deliver(t, c, site, letter{rcpts: []string{"bob@example.test"}}); !strings.HasPrefix(got, "D 1 554 5.4.6") {
+		t.Error(got)
+	}
+	if got := deliver(t, c, fmt.Sprintf("smtp://127.0.0.1:%d", p.port), letter{rcpts: []string{"bob@example.test"}}); !strings.HasPrefix(got, "K") {
+		t.Errorf("a filter of ours: %s", got)
+	}
+}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"pennypost/internal/config"
+	"pennypost/internal/order"
+	"pennypost/queue"
 )
 
 const site = "mx.example.test+00000000"
@@ -382,5 +386,60 @@ func TestDSNPassed(t *testing.T) {
 		if a := c.Deliver(context.Background(), o, int(f.Fd()), nil, nil); a[0].Kind != 'K' || a[0].DSN != (len(ext) == len(modern)) {
 			t.Errorf("%v: %+v", ext, a[0])
 		}
+	}
+}
+
+// The order may name another reverse-path (SRS), and the file may be in the form that is ready for a Maildir.
+func TestSenderAndReadyForm(t *testing.T) {
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.smtp(without(modern, "CHUNKING"), nil) })
+	c, _ := newClient(t, zone, p.port, nil)
+	o, f := letter{from: "alice@we.test", text: "Subject: hi\n\n", rcpts: []string{"bob@example.test"}}.file(t, site)
+	srs := path("SRS0=x=y=we.test=alice@fwd.test")
+	o.Sender = &srs
+	if a := c.Deliver(context.Background(), o, int(f.Fd()), nil, nil); a[0].Kind != 'K' || !strings.Contains(p.transcript(), "MAIL FROM:<SRS0=x=y=we.test=alice@fwd.test>") {
+		t.Errorf("%s\n%s", show(a), p.transcript())
+	}
+	for _, body := range []string{"Received: by we.test\nSubject: hi\n\nhi\n", strings.Repeat("Received: by we.test, a long line of a long message\n", 3000)} {
+		name := filepath.Join(t.TempDir(), "ready")
+		text := "Return-Path: <carol@we.test>\nDelivered-To: bob@example.test\n" + body
+		os.WriteFile(name, []byte(text), 0600)
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &order.Order{Verb: "deliver", Seq: 1, ID: "0fk2v9qk3x7m2c000-a", Site: site, Ready: true, Size: int64(len(text)),
+			Rcpts: []order.Rcpt{{Num: queue.Num{N: 1}, To: path("bob@example.test")}}}
+		a := c.Deliver(context.Background(), o, int(f.Fd()), nil, nil)
+		f.Close()
+		size := len(body) + strings.Count(body, "\n")
+		if a[0].Kind != 'K' || !strings.Contains(p.transcript(), fmt.Sprintf("MAIL FROM:<carol@we.test> SIZE=%d\n", size)) || !strings.Contains(p.transcript(), fmt.Sprintf("(%d octets)", size)) {
+			t.Errorf("%s\n%s", show(a), p.transcript())
+		}
+	}
+}
+
+// A file that is not what its order says costs nobody a message.
+func TestFileIsNotAsOrdered(t *testing.T) {
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.smtp(modern, nil) })
+	c, _ := newClient(t, zone, p.port, nil)
+	for name, change := range map[string]func(o *order.Order){
+		"longer":         func(o *order.Order) { o.Size += 10 },
+		"much longer":    func(o *order.Order) { o.Size += 1 << 20 },
+		"header too far": func(o *order.Order) { o.Header += 3 },
+		"no header":      func(o *order.Order) { o.Header = 0 },
+		"huge header":    func(o *order.Order) { o.Header = 1 << 40 },
+		"not ready":      func(o *order.Order) { o.Ready, o.Header = true, 0 },
+	} {
+		for _, text := range []string{"Subject: hi\n\nhi\n", "Subject: long\n\n" + strings.Repeat("0123456789\n", 50000)} {
+			o, f := letter{from: "alice@we.test", text: text, rcpts: []string{"bob@example.test"}}.file(t, site)
+			change(o)
+			if got := show(c.Deliver(context.Background(), o, int(f.Fd()), nil, nil)); !strings.HasPrefix(got, "Z 1 451 4.3.0") {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	}
+	o, _ := letter{from: "alice@we.test", text: "x", rcpts: []string{"bob@example.test"}}.file(t, site)
+	if got := show(c.Deliver(context.Background(), o, -1, nil, nil)); !strings.HasPrefix(got, "Z 1 451 4.3.0") {
+		t.Error(got)
 	}
 }

@@ -92,7 +92,7 @@ func (s *session) greet(d *destination) *trouble {
 	if r.code != 220 {
 		return s.unwelcome("greeting", r)
 	}
-	if t := s.hello(); t != nil {
+	if t := s.hello(d); t != nil {
 		return t
 	}
 	if t := s.maybeTLS(d); t != nil {
@@ -119,7 +119,7 @@ func (s *session) unwelcome(to string, r reply) *trouble {
 }
 
 // hello says EHLO, or HELO to a host that does not know it (RFC 5321 section 4.1.1.1), and reads what is offered.
-func (s *session) hello() *trouble {
+func (s *session) hello(d *destination) *trouble {
 	verb := "EHLO"
 	if s.lmtp {
 		verb = "LHLO"
@@ -137,7 +137,9 @@ func (s *session) hello() *trouble {
 		return t
 	}
 	if r.code/100 == 2 {
-		if who, _, _ := strings.Cut(r.text, " "); s.addr.IsValid() && strings.EqualFold(who, s.c.conf.Hostname) && s.c.self[s.addr.Addr()] {
+		// A host that DNS sent us to and that has our name is us, behind an address we do not know of. One that mail.toml names
+		// may well be a filter on this machine.
+		if who, _, _ := strings.Cut(r.text, " "); d.name == "" && d.unix == "" && strings.EqualFold(who, s.c.conf.Hostname) {
 			return &trouble{Result: never(554, "5.4.6", "the host greets with our own name: mail would loop"), other: true}
 		}
 		return nil

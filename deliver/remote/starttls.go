@@ -48,7 +48,7 @@ func (s *session) maybeTLS(d *destination) *trouble {
 	if t := s.handshake(d); t != nil {
 		return t
 	}
-	return s.hello() // section 4.2: what was offered before counts no more
+	return s.hello(d) // section 4.2: what was offered before counts no more
 }
 
 // handshake turns TLS on.

@@ -1,8 +1,11 @@
 package smtpd
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"testing"
@@ -216,4 +219,66 @@ func FuzzCommand(f *testing.F) {
 			t.Fatalf("%q: %d messages left open", text, spool.open)
 		}
 	})
+}
+
+// Under TLS each octet in a record of its own: the verdict is that of the clear text, by DATA and by BDAT.
+func TestS006TLSRecords(t *testing.T) {
+	ends := []string{"\r\n", "\n", "\r", "\r\r\n", "\r\n "}
+	for _, a := range ends {
+		for _, b := range ends {
+			content := "Subject: x\r\n\r\nbody" + a + "." + b
+			clean := !strings.ContainsAny(strings.ReplaceAll(content, "\r\n", ""), "\r\n")
+			want := map[bool]string{true: "250", false: "550"}
+			ended := strings.Contains(content, "\r\n.\r\n")
+			if !ended {
+				end := content + "more\r\n.\r\n"
+				if got := codes(overTLS(t, "DATA\r\n", end)); got != "220 250 250 250 354 "+want[clean]+" 221" {
+					t.Errorf("DATA %q: %s", end, got)
+				}
+			}
+			size := fmt.Sprintf("BDAT %d\r\n", len(content))
+			if got := codes(overTLS(t, "", size+content+"BDAT 0 LAST\r\n")); got != "220 250 250 250 250 "+want[clean]+" 221" {
+				t.Errorf("BDAT %q: %s", content, got)
+			}
+		}
+	}
+}
+
+// overTLS sends a message on a connection where TLS has begun, command first, then octet by octet.
+func overTLS(t *testing.T, command, octets string) string {
+	t.Helper()
+	srv, _, _ := newServer(t)
+	c := tls.Client(connect(t, srv, "mx"), &tls.Config{InsecureSkipVerify: true})
+	raw := c.NetConn()
+	in := bufio.NewReader(raw)
+	next := func(in *bufio.Reader) string {
+		var reply strings.Builder
+		for {
+			l, err := in.ReadString('\n')
+			if reply.WriteString(l); err != nil || len(l) > 3 && l[3] == ' ' {
+				return reply.String()
+			}
+		}
+	}
+	next(in)
+	raw.Write([]byte("EHLO c\r\n"))
+	next(in)
+	raw.Write([]byte("STARTTLS\r\n"))
+	next(in)
+	heard := "220 \r\n"
+	in = bufio.NewReader(c)
+	say := []string{"EHLO c\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<bob@example.org>\r\n"}
+	if command != "" {
+		say = append(say, command)
+	}
+	for _, l := range say {
+		c.Write([]byte(l))
+		heard += next(in)
+	}
+	for i := range len(octets) {
+		c.Write([]byte(octets[i : i+1]))
+	}
+	c.Write([]byte("QUIT\r\n"))
+	rest, _ := io.ReadAll(in)
+	return heard + string(rest)
 }

@@ -44,6 +44,7 @@ func (s *session) handshake() bool {
 	state := c.ConnectionState()
 	s.conn = c
 	s.protocol = secured{versions[state.Version], tls.CipherSuiteName(state.CipherSuite)}
+	s.srv.Log.TLS(s.ip, s.protocol.version, s.protocol.cipher, state.ServerName)
 	s.reset()
 	s.state, s.helo, s.esmtp, s.user = fresh, "", false, nil
 	return true

@@ -352,9 +352,25 @@ func TestWanted(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.params, got, c.want)
 		}
 	}
-	// S069: a report of a report does not exist.
 	if got := Wanted(&queue.Message{Env: &queue.Envelope{}}, []Recipient{noSuchUser}); got != nil {
 		t.Errorf("null sender: %v", got)
+	}
+}
+
+// S069: a report of a report does not exist, and a report of a large message repeats little of it.
+func TestS069Reports(t *testing.T) {
+	r := newReport(letter, "RET=FULL", noSuchUser)
+	r.Message.Env.From = path("")
+	if Wanted(r.Message, r.Recipients) != nil {
+		t.Error("a report is wanted for the null sender")
+	}
+	big := "Subject: " + strings.Repeat("long ", 100) + "\n\n" + strings.Repeat(strings.Repeat("x", 75)+"\n", 1<<20/76)
+	_, p, text := compose(t, newReport(big, "RET=FULL", noSuchUser))
+	if len(text) > 4096 || strings.Contains(p.texts[2], "xxx") {
+		t.Errorf("a report of %d octets about a message of %d", len(text), len(big))
+	}
+	if p.header.Get("Auto-Submitted") != "auto-replied" {
+		t.Error("a report that does not say it is one")
 	}
 }
 

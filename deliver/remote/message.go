@@ -169,7 +169,7 @@ func (m *message) openReady() error {
 	if m.from, err = address.Parse(strings.TrimSuffix(path, ">")); err != nil {
 		return err
 	}
-	for bytes.HasPrefix(rest, []byte("Delivered-To: ")) {
+	if bytes.HasPrefix(rest, []byte("Delivered-To: ")) {
 		_, rest, _ = bytes.Cut(rest, []byte("\n"))
 	}
 	m.start += int64(len(*m.head) - len(rest))

@@ -126,6 +126,7 @@ func TestOutcomes(t *testing.T) {
 		{"421 to MAIL", data, map[string]string{"MAIL": "421 4.3.2 too busy"}, "S 421 mx.example.test[127.0.0.1]: too busy\nZ 1 421 4.3.2 too busy\nZ 2 421 4.3.2 too busy\nE"},
 		{"421 greeting", data, map[string]string{"greeting": "421 too many connections"}, "S 421 mx.example.test[127.0.0.1]: too many connections\nZ 1 421 4.3.2 too many connections\nZ 2 421 4.3.2 too many connections\nE"},
 		{"521 greeting", data, map[string]string{"greeting": "521 no mail here"}, "S 521 mx.example.test[127.0.0.1]: greeting refused: no mail here\nD 1 521 5.3.2 greeting refused: no mail here\nD 2 521 5.3.2 greeting refused: no mail here\nE"},
+		{"554 greeting", data, map[string]string{"greeting": "554 blocked"}, "S mx.example.test[127.0.0.1]: 554 greeting refused: blocked\nZ 1 451 4.3.0 554 greeting refused: blocked\nZ 2 451 4.3.0 554 greeting refused: blocked\nE"},
 		{"EHLO unknown", nil, map[string]string{"EHLO": "500 what?"}, "K 1 250 2.6.0 taken (in clear)\nK 2 250 2.6.0 taken (in clear)\nE"},
 		{"wrong class of enhanced code", data, map[string]string{"RCPT": "550 2.1.5 odd"}, "D 1 550 5.0.0 2.1.5 odd\nD 2 550 5.0.0 2.1.5 odd\nE"},
 		{"too large", append([]string{"SIZE 10"}, without(data, "SIZE")...), nil, "D 1 552 5.3.4 the message has 19 octets, mx.example.test[127.0.0.1] takes 10\nD 2 552 5.3.4 the message has 19 octets, mx.example.test[127.0.0.1] takes 10\nE"},

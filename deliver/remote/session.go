@@ -104,16 +104,17 @@ func (s *session) greet(d *destination) *trouble {
 	return nil
 }
 
-// unwelcome is a host that refuses to talk, by the first digit; another may do better. A 554 or 521 greeting is final only if
-// all hosts of the domain are like that (RFC 7504 section 3).
+// unwelcome is a host that refuses to talk; another may do better. 521 and 556 say that it never takes mail, which is final if
+// all hosts of the domain say so (RFC 7504 section 3). Any other 5yz, 554 among them, is about us rather than the message, and
+// often passes.
 func (s *session) unwelcome(to string, r reply) *trouble {
 	t := &trouble{Result: judge(r), said: true, site: true, other: true}
 	if r.code/100 != 4 && r.code/100 != 5 {
 		t.Result = later(451, "4.5.0", "unexpected reply: "+r.text)
 	}
 	t.Text = to + " refused: " + t.Text
-	if r.code/100 == 5 && r.code != 521 && r.code != 554 && r.code != 556 {
-		t.Result = later(451, "4.3.0", t.Text) // a fault between us and the host, not of the message
+	if r.code/100 == 5 && r.code != 521 && r.code != 556 {
+		t.Result, t.said = later(451, "4.3.0", strconv.Itoa(r.code)+" "+t.Text), false
 	}
 	return t
 }

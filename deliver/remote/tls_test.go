@@ -190,7 +190,7 @@ func TestAuth(t *testing.T) {
 		}, "K 1", "C: czNjcmV0"},
 		{"wrong", func(d *dialogue) {
 			d.smtp([]string{"AUTH PLAIN"}, map[string]string{"AUTH PLAIN": "535 5.7.8 wrong"})
-		}, "S 451 relay.test[127.0.0.1]: AUTH refused: wrong\nZ 1 451 4.7.8", ""},
+		}, "S relay.test[127.0.0.1]: 535 AUTH refused: wrong\nZ 1 451 4.7.8", ""},
 		{"not offered", func(d *dialogue) { d.smtp(modern, nil) }, "S relay.test[127.0.0.1]: the host offers neither", ""},
 	} {
 		p := newPeer(t, "tcp", "127.0.0.1:0", test.each)

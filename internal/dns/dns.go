@@ -58,7 +58,7 @@ type Resolver struct {
 }
 
 // maxBusy is how many questions are under way at once; more wait.
-const maxBusy = 256
+const maxBusy = 1024
 
 func (r *Resolver) start() {
 	r.setup.Do(func() {

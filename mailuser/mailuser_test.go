@@ -183,11 +183,11 @@ func TestS114Names(t *testing.T) {
 	s := start(t)
 	_, err := s.AddDomain("example.org", "")
 	must(t, err)
-	for _, name := range []string{"..", ".", "../x", "a/b", "", ".a", "-a", "a\x00", "a\n", "a@b", "\u202ea", strings.Repeat("a", 65)} {
+	for _, name := range []string{"..", ".", "../x", "a/b", "", ".a", "-a", "a\x00", "a\n", "a@b", "\u202ea", strings.Repeat("a", 300)} {
 		if a, err := s.AddUser(name+"@example.org", "", nil); err == nil {
 			t.Errorf("user %q: %+v", name, a)
 		}
-		if _, err := s.NewCredential(name, "x", Limits{}); err == nil && len(name) < 65 {
+		if _, err := s.NewCredential(name, "x", Limits{}); err == nil {
 			t.Errorf("credential %q", name)
 		}
 		if s.RemoveCredential("x@example.org", name) == nil {
@@ -265,15 +265,16 @@ func TestCrashWrite(t *testing.T) {
 		if added {
 			err = s.write("file", "new", 0o644, true)
 		}
+		crashed, step := disk.Crashed(), disk.LastStep()
 		found := disk.Reboot()
 		if got := found["file"]; got != "old" && got != "new" || err == nil && got != "new" {
-			t.Errorf("cut at step %d (%s): the file holds %q", n, disk.LastStep(), got)
+			t.Errorf("cut at step %d (%s): the file holds %q", n, step, got)
 		}
 		quota, there := found["users/alice/quota"]
 		if added && !there || there && (quota != "1GiB\n" || found["users/alice/credentials/main"] != k.String()) {
-			t.Errorf("cut at step %d (%s): %v", n, disk.LastStep(), found)
+			t.Errorf("cut at step %d (%s): %v", n, step, found)
 		}
-		if !disk.Crashed() {
+		if !crashed {
 			return
 		}
 	}

@@ -5,7 +5,6 @@ import "pennypost/maildir/mailbox"
 var (
 	mailboxVerbs []verb
 	appendVerbs  []verb
-	fetchVerbs   []verb
 	storeVerbs   []verb
 	copyVerbs    []verb
 	searchVerbs  []verb

@@ -31,6 +31,9 @@ func syntax(err error) reply {
 	return bad(err.Error())
 }
 
+// errUnknownCTE is a part whose transfer encoding cannot be undone (RFC 3516 section 4.3).
+var errUnknownCTE = errors.New("unknown transfer encoding")
+
 // failed is the answer to a command the mailbox refused, with the code of RFC 5530. What only the log may know goes there.
 func (s *session) failed(err error) reply {
 	switch {
@@ -50,6 +53,8 @@ func (s *session) failed(err error) reply {
 		return no("EXPUNGEISSUED", "some of the messages are gone")
 	case errors.Is(err, mailbox.ErrQuota):
 		return no("OVERQUOTA", "there is no room left in this account")
+	case errors.Is(err, errUnknownCTE):
+		return no("UNKNOWN-CTE", "a part is encoded in a way we do not know")
 	case errors.Is(err, mailbox.ErrKeywords):
 		return no("LIMIT", "no more keywords fit into this account")
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 
 	"pennypost/internal/sequence"
@@ -356,3 +357,11 @@ func (d *Decoder) Mailbox(utf8 bool) string {
 	}
 	return name
 }
+
+// ItemName wants the name of a FETCH item, in upper case: an atom up to a bracket.
+func (d *Decoder) ItemName() string {
+	return strings.ToUpper(d.run(func(c byte) bool { return atomChar(c) && c != '[' && c != '<' }, "an item"))
+}
+
+// Ahead is what comes, not taken.
+func (d *Decoder) Ahead() string { return string(d.rest()) }

@@ -227,6 +227,7 @@ func (f *Folder) writeSnapshot(chunks []*chunk) error {
 		f.disk.Remove(temp)
 		return err
 	}
+	f.learnt = 0
 	f.leaveLog(old)
 	file, err := f.disk.Open(indexName)
 	if err != nil {
@@ -264,5 +265,22 @@ func (f *Folder) rotateIfLong() {
 		if err := f.startOver(); err != nil {
 			f.opened = false
 		}
+	}
+}
+
+// saveLearnt writes a snapshot when much was found out that is not in the last one.
+func (f *Folder) saveLearnt() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.opened || f.learnt < 64 || f.learnt < int(f.totals.messages)/50 {
+		return
+	}
+	unlock, err := f.lock(context.Background())
+	if err != nil {
+		return
+	}
+	defer unlock()
+	if f.catchUp() != nil || f.startOver() != nil {
+		f.opened = false
 	}
 }

@@ -1,0 +1,163 @@
+package mailbox
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"mime/quotedprintable"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/emersion/go-message/charset"
+
+	"pennypost/internal/part"
+)
+
+// previewLen is RFC 8970's limit, in characters; previewRead is how much of a part is looked at for it.
+const (
+	previewLen  = 200
+	previewRead = 16 << 10
+)
+
+// preview is the beginning of what a person would read, on one line (RFC 8970 section 3).
+func preview(p *part.Part, m io.ReaderAt) []byte {
+	text, html := readable(p)
+	at := text
+	if at == nil {
+		at = html
+	}
+	if at == nil {
+		return nil
+	}
+	raw := make([]byte, min(previewRead, at.End-at.Body))
+	n, _ := m.ReadAt(raw, at.Body)
+	s := DecodeText(raw[:n], at.Encoding, at.Param("charset"))
+	if text == nil {
+		s = stripTags(s)
+	}
+	return shorten(s)
+}
+
+// readable is the first text/plain and the first text/html part that is no attachment.
+func readable(p *part.Part) (text, html *part.Part) {
+	if strings.EqualFold(p.Disposition, "attachment") {
+		return nil, nil
+	}
+	if len(p.Parts) == 0 {
+		switch {
+		case p.Is("text", "html"):
+			return nil, p
+		case p.Is("text", ""):
+			return p, nil
+		}
+		return nil, nil
+	}
+	for _, child := range p.Parts {
+		t, h := readable(child)
+		if text == nil {
+			text = t
+		}
+		if html == nil {
+			html = h
+		}
+	}
+	return text, html
+}
+
+// DecodeText is a part's octets as UTF-8: transfer encoding and character set undone as far as that is possible.
+func DecodeText(raw []byte, encoding, set string) string {
+	switch strings.ToLower(encoding) {
+	case "base64":
+		clean := bytes.Map(func(r rune) rune {
+			if r == '+' || r == '/' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+				return r
+			}
+			return -1
+		}, raw)
+		out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
+		n, _ := base64.RawStdEncoding.Decode(out, clean[:len(clean)-len(clean)%4])
+		raw = out[:n]
+	case "quoted-printable":
+		raw, _ = io.ReadAll(quotedprintable.NewReader(bytes.NewReader(raw)))
+	}
+	if set != "" && !strings.EqualFold(set, "utf-8") && !strings.EqualFold(set, "us-ascii") {
+		if r, err := charset.Reader(set, bytes.NewReader(raw)); err == nil {
+			if out, err := io.ReadAll(r); err == nil || len(out) > 0 {
+				raw = out
+			}
+		}
+	}
+	if !utf8.Valid(raw) {
+		if r, err := charset.Reader("windows-1252", bytes.NewReader(raw)); err == nil && set == "" {
+			if out, err := io.ReadAll(r); err == nil {
+				return string(out)
+			}
+		}
+		return strings.ToValidUTF8(string(raw), "\uFFFD")
+	}
+	return string(raw)
+}
+
+// stripTags is the text of HTML, roughly: enough for a preview and a search.
+func stripTags(s string) string {
+	var b strings.Builder
+	for {
+		i := strings.IndexByte(s, '<')
+		if i < 0 {
+			b.WriteString(s)
+			break
+		}
+		b.WriteString(s[:i])
+		s = s[i:]
+		lower := strings.ToLower(s[:min(len(s), 8)])
+		skip := ""
+		switch {
+		case strings.HasPrefix(lower, "<style"):
+			skip = "</style"
+		case strings.HasPrefix(lower, "<script"):
+			skip = "</script"
+		}
+		if skip != "" {
+			k := strings.Index(strings.ToLower(s), skip)
+			if k < 0 {
+				break
+			}
+			s = s[k:]
+		}
+		j := strings.IndexByte(s, '>')
+		if j < 0 {
+			break
+		}
+		s = s[j+1:]
+		b.WriteByte(' ')
+	}
+	return entities.Replace(b.String())
+}
+
+var entities = strings.NewReplacer("&nbsp;", " ", "&lt;", "<", "&gt;", ">", "&amp;", "&", "&quot;", `"`, "&#39;", "'")
+
+// shorten is the first characters of s with white space made single spaces, and controls left out.
+func shorten(s string) []byte {
+	var b []byte
+	n, space := 0, false
+	for _, r := range s {
+		if unicode.IsSpace(r) {
+			space = n > 0
+			continue
+		}
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			continue
+		}
+		if space {
+			b = append(b, ' ')
+			n, space = n+1, false
+		}
+		if n >= previewLen {
+			break
+		}
+		b = utf8.AppendRune(b, r)
+		n++
+	}
+	return b
+}

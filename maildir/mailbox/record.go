@@ -1,0 +1,368 @@
+package mailbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"sync/atomic"
+
+	"pennypost/internal/durable"
+	"pennypost/internal/part"
+)
+
+// cacheName holds parsed messages, mb-index(5): a head with a random name, then records: length, crc, uid, the record. A record
+// is found by its offset in the index; one that does not fit its message only misses.
+const (
+	cacheName  = "mb-cache"
+	cacheMagic = "mbcache1"
+	cacheHead  = len(cacheMagic) + 8
+)
+
+// longestRecord bounds what is kept of one message; a longer one is parsed again each time.
+const longestRecord = 256 << 10
+
+// Record is the parsed data of a message, in the form clients are sent it. Its slices are valid until the Reader's next Get.
+type Record struct {
+	Envelope  []byte // RFC 9051 section 7.5.2
+	Body      []byte // BODY
+	Structure []byte // BODYSTRUCTURE
+	Header    []byte // the fields of RecordFields as they stand in the message, CRLF line ends
+	Preview   []byte // RFC 8970, UTF-8, at most 200 characters
+	// Sort keys (RFC 5256), normalised: base subject, first mailboxes, display names.
+	Subject, From, To, Cc, DisplayFrom, DisplayTo []byte
+	Reply                                         bool   // the subject was a reply or forward
+	Sent                                          int64  // the Date field, seconds since 1970 UTC; noDate when it cannot be read
+	SentZone                                      int32  // its zone, seconds east
+	MessageID                                     uint64 // hash, 0 none
+	References                                    []byte // hashes, 8 octets each, oldest first; In-Reply-To when there are none
+	parts                                         []byte
+}
+
+// NoDate is Record.Sent of a message whose Date cannot be read.
+const NoDate = -1 << 63
+
+// Part is where one part lies: offsets in the file, sizes on the wire.
+type Part struct {
+	Path                 []int // 2.1 is {2, 1}; empty: the message
+	Header, Body, End    int64
+	HeaderWire, BodyWire int64
+	Lines                int64
+	Type                 string // "text/plain"
+	Encoding             string
+	Charset              string
+	Message              bool // a message/rfc822 whose inside is the part that follows
+}
+
+// RecordFields are the header fields kept in Record.Header; others are read from the message.
+var RecordFields = []string{"From", "To", "Cc", "Bcc", "Sender", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
+	"List-ID", "List-Post", "List-Unsubscribe", "Content-Type", "Content-Transfer-Encoding", "MIME-Version", "Importance", "X-Priority", "Priority",
+	"Disposition-Notification-To", "Delivered-To", "Return-Path", "X-Spam-Flag", "Newsgroups"}
+
+// encode writes the record.
+func (r *Record) encode(b []byte) []byte {
+	for _, field := range [][]byte{r.Envelope, r.Body, r.Structure, r.Header, r.Preview, r.Subject, r.From, r.To, r.Cc, r.DisplayFrom, r.DisplayTo, r.References, r.parts} {
+		b = append(binary.AppendUvarint(b, uint64(len(field))), field...)
+	}
+	if r.Reply {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(r.Sent))
+	b = binary.LittleEndian.AppendUint32(b, uint32(r.SentZone))
+	return binary.LittleEndian.AppendUint64(b, r.MessageID)
+}
+
+func (r *Record) decode(b []byte) bool {
+	d := decoder{b: b}
+	for _, field := range []*[]byte{&r.Envelope, &r.Body, &r.Structure, &r.Header, &r.Preview, &r.Subject, &r.From, &r.To, &r.Cc, &r.DisplayFrom, &r.DisplayTo, &r.References, &r.parts} {
+		*field = d.take(d.count(len(d.b)))
+	}
+	r.Reply = d.byte() == 1
+	r.Sent = int64(d.u64())
+	r.SentZone = int32(d.u32())
+	r.MessageID = d.u64()
+	return !d.bad
+}
+
+// Parts is the message's parts, depth first, the message itself in front.
+func (r *Record) Parts() []Part {
+	d := decoder{b: r.parts}
+	var out []Part
+	for len(d.b) > 0 && !d.bad {
+		var p Part
+		for k := d.count(part.MaxDepth + 1); k > 0; k-- {
+			p.Path = append(p.Path, d.count(part.MaxParts))
+		}
+		for _, n := range []*int64{&p.Header, &p.Body, &p.End, &p.HeaderWire, &p.BodyWire, &p.Lines} {
+			*n = int64(d.uvarint())
+		}
+		p.Type, p.Encoding, p.Charset = d.text(), d.text(), d.text()
+		p.Message = d.byte() == 1
+		if !d.bad {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func encodeParts(b []byte, p *part.Part, path []int) []byte {
+	b = binary.AppendUvarint(b, uint64(len(path)))
+	for _, n := range path {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	for _, n := range []int64{p.Header, p.Body, p.End, p.HeaderWire, p.BodyWire, p.Lines} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	b = appendText(appendText(appendText(b, p.Type+"/"+p.Subtype), p.Encoding), p.Param("charset"))
+	switch {
+	case p.Message():
+		b = append(b, 1)
+		inside := p.Parts[0]
+		if inside.Multipart() { // 2.1 is the first part of the message inside 2
+			b = encodeParts(b, inside, path)
+		} else {
+			b = encodeParts(b, inside, append(path[:len(path):len(path)], 1))
+		}
+	default:
+		b = append(b, 0)
+		for i, child := range p.Parts {
+			b = encodeParts(b, child, append(path[:len(path):len(path)], i+1))
+		}
+	}
+	return b
+}
+
+// Reader reads records one after the other through one window of the cache file.
+type Reader struct {
+	v      *View
+	file   durable.File
+	window []byte
+	at     int64
+	record Record
+	buf    []byte  // records parsed and not written yet
+	places []place // whose they are
+	filled int
+}
+
+// Reader starts reading records of the view. Close keeps what was parsed for the next time.
+func (v *View) Reader() *Reader { return &Reader{v: v} }
+
+const cacheWindow = 128 << 10
+
+// Get is the record of message i: from the cache, or parsed now and put there.
+func (r *Reader) Get(i int) (*Record, error) {
+	c, j := r.v.at(i)
+	if offset := atomic.LoadInt64(&c.cache[j]); offset > 0 {
+		if b := r.read(offset, c.uid[j]); b != nil && r.record.decode(b) {
+			return &r.record, nil
+		}
+	}
+	m, err := r.v.Open(i)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	parsed, err := parse(m)
+	if err != nil {
+		return nil, err
+	}
+	r.record = *parsed
+	r.keep(c, j)
+	return &r.record, nil
+}
+
+// read is the record at offset, if it is whole and the message's.
+func (r *Reader) read(offset int64, uid uint32) []byte {
+	if r.file == nil {
+		file, err := r.v.folder.disk.Open(cacheName)
+		if err != nil {
+			return nil
+		}
+		r.file = file
+	}
+	head := r.have(offset, 12)
+	if head == nil {
+		return nil
+	}
+	length := int(binary.LittleEndian.Uint32(head))
+	if length > longestRecord || binary.LittleEndian.Uint32(head[8:]) != uid {
+		return nil
+	}
+	sum := binary.LittleEndian.Uint32(head[4:])
+	b := r.have(offset, 12+length)
+	if b == nil || crc32.Checksum(b[8:], castagnoli) != sum {
+		return nil
+	}
+	return b[12:]
+}
+
+// have is n octets of the file at offset, in the window.
+func (r *Reader) have(offset int64, n int) []byte {
+	if offset < r.at || offset+int64(n) > r.at+int64(len(r.window)) {
+		if cap(r.window) < max(cacheWindow, n) {
+			r.window = make([]byte, max(cacheWindow, n))
+		}
+		r.window = r.window[:cap(r.window)]
+		got, err := r.file.ReadAt(r.window, offset)
+		if err != nil && err != io.EOF {
+			got = 0
+		}
+		r.window, r.at = r.window[:got], offset
+		if got < n {
+			return nil
+		}
+	}
+	return r.window[offset-r.at:][:n]
+}
+
+// keep puts the parsed record into the cache file: many together with one write.
+func (r *Reader) keep(c *chunk, j int) {
+	at := len(r.buf)
+	r.buf = append(r.buf, make([]byte, 8)...)
+	r.buf = binary.LittleEndian.AppendUint32(r.buf, c.uid[j])
+	r.buf = r.record.encode(r.buf)
+	length := len(r.buf) - at - 12
+	if length > longestRecord {
+		r.buf = r.buf[:at]
+		return
+	}
+	binary.LittleEndian.PutUint32(r.buf[at:], uint32(length))
+	binary.LittleEndian.PutUint32(r.buf[at+4:], crc32.Checksum(r.buf[at+8:], castagnoli))
+	r.places = append(r.places, place{c, j, at})
+	r.filled++
+	if len(r.buf) > cacheWindow {
+		r.write()
+	}
+}
+
+// write appends what was parsed to the cache, and then says where it is.
+func (r *Reader) write() {
+	if len(r.buf) == 0 {
+		return
+	}
+	f := r.v.folder
+	defer func() { r.buf, r.places = r.buf[:0], r.places[:0] }()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	unlock, err := f.lock(context.Background()) // where we write is what the offsets say
+	if err != nil {
+		return
+	}
+	defer unlock()
+	w, err := f.disk.Append(cacheName, 0o600)
+	if err != nil {
+		return
+	}
+	defer w.Close()
+	info, err := w.Stat()
+	if err != nil {
+		return
+	}
+	start := info.Size
+	if start == 0 {
+		head := binary.LittleEndian.AppendUint64([]byte(cacheMagic), chance())
+		if _, err := w.Write(head); err != nil {
+			return
+		}
+		start = int64(len(head))
+	}
+	if n, err := w.Write(r.buf); err != nil || n != len(r.buf) {
+		return
+	}
+	for _, p := range r.places {
+		atomic.StoreInt64(&p.c.cache[p.j], start+int64(p.at))
+	}
+	f.learnt += len(r.places)
+}
+
+// Close writes what was parsed, and where it is, if that was much.
+func (r *Reader) Close() {
+	r.write()
+	if r.file != nil {
+		r.file.Close()
+		r.file = nil
+	}
+	if r.filled > 0 {
+		r.v.folder.saveLearnt()
+	}
+}
+
+// place is a message whose record is written but not on disk yet.
+type place struct {
+	c  *chunk
+	j  int
+	at int
+}
+
+var crlf = []byte("\r\n")
+
+// parse reads a message into a record.
+func parse(m *Message) (*Record, error) {
+	s := part.NewScanner()
+	first := make([]byte, 0, 16<<10)
+	buf := make([]byte, 64<<10)
+	for at := int64(0); at < m.Size; {
+		n, err := m.ReadAt(buf[:min(int64(len(buf)), m.Size-at)], at)
+		if n == 0 {
+			return nil, err
+		}
+		s.Write(buf[:n])
+		if at == 0 {
+			first = append(first, buf[:n]...)
+		}
+		at += int64(n)
+	}
+	p := s.Done()
+	return recordOf(p, m), nil
+}
+
+// recordOf makes the record of a scanned message.
+func recordOf(p *part.Part, m io.ReaderAt) *Record {
+	r := &Record{
+		Envelope:  part.AppendEnvelope(nil, p.Envelope),
+		Body:      part.AppendStructure(nil, p, false),
+		Structure: part.AppendStructure(nil, p, true),
+		Header:    keptFields(p.Envelope),
+		parts:     encodeParts(nil, p, nil),
+	}
+	r.sortKeys(p.Envelope)
+	r.Preview = preview(p, m)
+	return r
+}
+
+// keptFields is the fields of RecordFields in the order of the message.
+func keptFields(fields part.Fields) []byte {
+	var b []byte
+	for _, f := range fields {
+		if !Kept(f.Name) {
+			continue
+		}
+		b = append(append(b, f.Name...), ':')
+		b = append(b, bytes.ReplaceAll(f.Value, []byte("\n"), crlf)...)
+		b = append(b, crlf...)
+	}
+	return b
+}
+
+// Kept reports whether a header field is in Record.Header.
+func Kept(name string) bool {
+	for _, k := range RecordFields {
+		if len(k) == len(name) && equalFold(k, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func equalFold(a, b string) bool {
+	for i := 0; i < len(a); i++ {
+		x, y := a[i], b[i]
+		if x != y && (x|0x20 != y|0x20 || x|0x20 < 'a' || x|0x20 > 'z') {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}

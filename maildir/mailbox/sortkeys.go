@@ -1,0 +1,176 @@
+package mailbox
+
+import (
+	"hash/fnv"
+	"mime"
+	"net/mail"
+	"regexp"
+	"strings"
+
+	"github.com/emersion/go-message/charset"
+	"golang.org/x/text/unicode/norm"
+
+	"pennypost/internal/part"
+)
+
+var encodedWords = mime.WordDecoder{CharsetReader: charset.Reader}
+
+// DecodeHeader is a header value with its encoded words decoded (RFC 2047); what cannot be decoded stays as it is.
+func DecodeHeader(s string) string {
+	if strings.Contains(s, "=?") {
+		if text, err := encodedWords.DecodeHeader(s); err == nil {
+			s = text
+		}
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// Fold is s in the form two strings are compared in: i;unicode-casemap (RFC 5051).
+func Fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return norm.NFKD.String(strings.ToUpper(s))
+		}
+	}
+	return strings.ToUpper(s)
+}
+
+// sortKeys fills in what SORT and THREAD compare (RFC 5256 section 2).
+func (r *Record) sortKeys(f part.Fields) {
+	subject, reply := BaseSubject(DecodeHeader(f.Get("Subject")))
+	r.Subject, r.Reply = []byte(Fold(subject)), reply
+	r.From, r.DisplayFrom = firstAddress(f, "From")
+	r.To, r.DisplayTo = firstAddress(f, "To")
+	r.Cc, _ = firstAddress(f, "Cc")
+	r.Sent = NoDate
+	if t, err := mail.ParseDate(f.Get("Date")); err == nil {
+		_, zone := t.Zone()
+		r.Sent, r.SentZone = t.Unix(), int32(zone)
+	}
+	if ids := messageIDs(f.Get("Message-ID")); len(ids) > 0 {
+		r.MessageID = hashID(ids[0])
+	}
+	refs := messageIDs(f.Get("References"))
+	if len(refs) == 0 {
+		if refs = messageIDs(f.Get("In-Reply-To")); len(refs) > 1 {
+			refs = refs[:1]
+		}
+	}
+	for _, id := range refs[max(0, len(refs)-200):] {
+		h := hashID(id)
+		for k := range 8 {
+			r.References = append(r.References, byte(h>>(8*k)))
+		}
+	}
+}
+
+// firstAddress is the mailbox part of the first address of a field, and its display name or else its address (RFC 5957).
+func firstAddress(f part.Fields, name string) (mailbox, display []byte) {
+	for i := range f {
+		if !strings.EqualFold(f[i].Name, name) {
+			continue
+		}
+		for _, a := range part.Addresses(f[i].Value) {
+			if a.Group != 0 {
+				continue
+			}
+			shown := DecodeHeader(a.Name)
+			if shown == "" {
+				shown = a.Mailbox + "@" + a.Host
+			}
+			return []byte(Fold(DecodeHeader(a.Mailbox))), []byte(Fold(shown))
+		}
+	}
+	return nil, nil
+}
+
+// messageIDs are the ids in a header field, with angle brackets or, as some write them, without.
+func messageIDs(s string) []string {
+	var out []string
+	for len(s) > 0 && len(out) < 1000 {
+		i := strings.IndexByte(s, '<')
+		if i < 0 {
+			break
+		}
+		j := strings.IndexByte(s[i:], '>')
+		if j < 0 {
+			break
+		}
+		if id := strings.Map(noSpace, s[i+1:i+j]); id != "" {
+			out = append(out, id)
+		}
+		s = s[i+j+1:]
+	}
+	if len(out) == 0 && strings.Contains(s, "@") {
+		if fields := strings.Fields(s); len(fields) > 0 {
+			out = append(out, fields[0])
+		}
+	}
+	return out
+}
+
+func noSpace(r rune) rune {
+	if r == ' ' || r == '\t' {
+		return -1
+	}
+	return r
+}
+
+// hashID is never 0.
+func hashID(id string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return max(h.Sum64(), 1)
+}
+
+var (
+	spaces  = regexp.MustCompile(`\s+`)
+	refwd   = regexp.MustCompile(`(?i)^(?:re|fwd?)\s*(?:\[[^\[\]]*\]\s*)?:`)
+	blob    = regexp.MustCompile(`^\[[^\[\]]*\]\s*`)
+	trailer = regexp.MustCompile(`(?i)(?:\(fwd\)|\s)$`)
+)
+
+// BaseSubject is the subject without what replies and forwards add to it (RFC 5256 section 2.1), and whether they did.
+func BaseSubject(s string) (base string, reply bool) {
+	s = strings.TrimSpace(spaces.ReplaceAllString(s, " "))
+	for {
+		for trailer.MatchString(s) {
+			if strings.HasSuffix(strings.ToLower(s), "(fwd)") {
+				reply = true
+			}
+			s = trailer.ReplaceAllString(s, "")
+		}
+		for {
+			before := s
+			if m := leader(s); m > 0 {
+				s, reply = strings.TrimLeft(s[m:], " "), true
+			}
+			if m := blob.FindString(s); m != "" && len(m) < len(s) {
+				s = s[len(m):]
+			}
+			if s == before {
+				break
+			}
+		}
+		lower := strings.ToLower(s)
+		if !strings.HasPrefix(lower, "[fwd:") || !strings.HasSuffix(s, "]") {
+			return s, reply
+		}
+		s, reply = strings.TrimSpace(s[5:len(s)-1]), true
+	}
+}
+
+// leader is the length of a subj-leader: blobs and then re: or fwd:.
+func leader(s string) int {
+	at := 0
+	for {
+		if m := refwd.FindString(s[at:]); m != "" {
+			return at + len(m)
+		}
+		m := blob.FindString(s[at:])
+		if m == "" {
+			return 0
+		}
+		at += len(m)
+	}
+}

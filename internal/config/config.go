@@ -52,7 +52,7 @@ type Mail struct {
 	Link          bool   // hard-link from spool to Maildir where they share a file system: true
 	Programs      bool   // program lines in forward files of virtual users: false
 	DetailFolders []string
-	Stamp         string // file that must exist in the root of the store, or it is not mounted; "" no check
+	Stamp         string // file that must exist in a directory above the Maildir (or full path), or the store is not mounted; "" no check
 }
 
 // TLS is our certificates.
@@ -75,7 +75,7 @@ type Log struct {
 // Submit is what local injection may do.
 type Submit struct {
 	MaxSize int64 // 50MiB
-	Wait    time.Duration
+	Wait    time.Duration // sendmail waits for queue-pickup, and takes the message back if it does not come; 0 no
 	Rate    int // messages an hour for one uid, 0 none
 }
 

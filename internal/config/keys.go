@@ -60,7 +60,7 @@ func mail(c *Config) []key {
 		flag("link", &m.Link),
 		flag("programs", &m.Programs),
 		words("detail_folders", &m.DetailFolders, folder),
-		word("stamp", &m.Stamp, plainName),
+		word("stamp", &m.Stamp, stamp),
 	}
 }
 

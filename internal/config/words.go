@@ -120,10 +120,12 @@ func folder(s string) (string, error) {
 	return oneLine(s)
 }
 
-// plainName is a file name without directory, or nothing.
-func plainName(s string) (string, error) {
-	if strings.Contains(s, "/") || s == "." || s == ".." {
-		return "", errorf("is %q: write a file name without directory", s)
+// stamp is a file name without directory, or a full path, or nothing.
+func stamp(s string) (string, error) {
+	if filepath.IsAbs(s) {
+		s = filepath.Clean(s)
+	} else if strings.Contains(s, "/") || s == "." || s == ".." {
+		return "", errorf("is %q: write a file name without directory, or a full path", s)
 	}
 	return oneLine(s)
 }

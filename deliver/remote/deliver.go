@@ -38,6 +38,7 @@ type group struct {
 	d      *destination
 	x      *exchanges // nil for a fixed destination
 	domain string     // of the first of them
+	none   *trouble   // why there is nowhere to go
 	rcpts  []*recipient
 }
 
@@ -57,6 +58,9 @@ func (c *Client) deliver(ctx context.Context, m *message, site string) (about *s
 			about = t.about()
 		}
 	}
+	for _, r := range open(m.rcpts) { // none is ever left; but the zero result would say "delivered"
+		r.answer("", later(451, "4.3.0", "nothing was said of this recipient"))
+	}
 	return about
 }
 
@@ -67,47 +71,51 @@ func (c *Client) groups(ctx context.Context, m *message, site string) (groups []
 	for _, r := range m.rcpts {
 		g, seen := byDomain[r.to.Domain]
 		if !seen {
-			fresh, t := c.groupOf(ctx, m, site, r.to.Domain)
-			if t == nil {
-				if g = byKey[fresh.d.key]; g == nil {
-					g = fresh
-					byKey[g.d.key] = g
-					groups = append(groups, g)
-				}
-				byDomain[r.to.Domain] = g
-			} else {
-				for _, other := range m.rcpts {
-					if other.to.Domain == r.to.Domain && !other.done {
-						other.answer("", t.Result)
-					}
-				}
-				if t.site {
-					about = t.about()
-				}
+			g = c.groupOf(ctx, m, site, r.to.Domain)
+			if same := byKey[g.key()]; same != nil {
+				g = same
+			} else if byKey[g.key()] = g; g.none == nil {
+				groups = append(groups, g)
 			}
+			byDomain[r.to.Domain] = g
 		}
-		if g != nil {
-			g.rcpts = append(g.rcpts, r)
+		if g.none != nil {
+			r.answer("", g.none.Result)
+			if g.none.site {
+				about = g.none.about()
+			}
+			continue
 		}
+		g.rcpts = append(g.rcpts, r)
 	}
 	return groups, about
 }
 
-func (c *Client) groupOf(ctx context.Context, m *message, site, domain string) (*group, *trouble) {
+// groupOf is the group that recipients of a domain belong to.
+func (c *Client) groupOf(ctx context.Context, m *message, site, domain string) *group {
 	d, fixed, err := c.fixed(site, m.from, domain)
 	if err != nil {
-		return nil, &trouble{Result: later(451, "4.3.5", err.Error())}
+		return &group{domain: domain, none: &trouble{Result: later(451, "4.3.5", err.Error())}}
 	}
 	g := &group{d: d, domain: domain}
 	if !fixed {
 		var none *status.Result
 		if g.x, none = c.lookup(ctx, domain); none != nil {
-			return nil, &trouble{Result: *none, site: none.Outcome == status.Deferred}
+			g.none = &trouble{Result: *none, site: none.Outcome == status.Deferred}
+			return g
 		}
 		d.site = g.x.key
 		d.key = g.x.key + d.key[strings.IndexByte(d.key, 0):] // the set may have changed since the order was written
 	}
-	return g, nil
+	return g
+}
+
+// key is the same for groups that can be one.
+func (g *group) key() string {
+	if g.none != nil {
+		return "\x00" + g.domain
+	}
+	return g.d.key
 }
 
 // open are the recipients without a result.

@@ -53,7 +53,7 @@ func (s *session) suits(m *message, rcpts []*recipient) *trouble {
 	if !s.ext.utf8 && m.needsUTF8(rcpts) {
 		return fails(never(553, "5.6.7", "the message needs SMTPUTF8, which "+s.label+" does not offer"))
 	}
-	if (m.wire == 0 || m.declared == "") && !m.measured {
+	if (m.wire == 0 || m.declared == "" || m.declared == "7BIT") && !m.measured {
 		if err := m.measure(); err != nil {
 			return ours(err)
 		}

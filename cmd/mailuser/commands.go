@@ -23,12 +23,16 @@ type usage string
 func (u usage) Error() string { return string(u) }
 
 var (
-	asJSON   = &cli.BoolFlag{Name: "json", Usage: "for programs"}
-	force    = &cli.BoolFlag{Name: "force", Usage: "although it is in use"}
-	replace  = &cli.BoolFlag{Name: "replace", Usage: "if it is there already"}
-	stdin    = &cli.BoolFlag{Name: "stdin", Usage: "read the password from standard input, a line, instead of making one"}
-	limits   = []cli.Flag{stdin, &cli.StringFlag{Name: "scope", Usage: "services it is for: \"smtp pop3 imap\""}, &cli.StringFlag{Name: "expires", Usage: "30d, 2027-01-31"}, &cli.StringFlag{Name: "networks", Usage: "it may be used from"}, &cli.StringFlag{Name: "note", Usage: "what it is for"}}
-	commands = []*cli.Command{
+	asJSON  = &cli.BoolFlag{Name: "json", Usage: "for programs"}
+	force   = &cli.BoolFlag{Name: "force", Usage: "although it is in use"}
+	replace = &cli.BoolFlag{Name: "replace", Usage: "if it is there already"}
+	stdin   = &cli.BoolFlag{Name: "stdin", Usage: "read the password from standard input, a line, instead of making one"}
+	limits  = []cli.Flag{stdin, &cli.StringFlag{Name: "scope", Usage: "services it is for: \"smtp pop3 imap\""}, &cli.StringFlag{Name: "expires", Usage: "30d, 2027-01-31"}, &cli.StringFlag{Name: "networks", Usage: "it may be used from"}, &cli.StringFlag{Name: "note", Usage: "what it is for"}}
+)
+
+// commands are the nouns and their verbs.
+func commands() []*cli.Command {
+	return []*cli.Command{
 		{Name: "domain", Usage: "domains whose mail is ours", Subcommands: []*cli.Command{
 			command("add", "DOMAIN", 1, 1, domainAdd, &cli.StringFlag{Name: "alias-of", Usage: "another name for this domain"}),
 			command("list", "", 0, 0, domainList, asJSON),
@@ -52,7 +56,26 @@ var (
 			command("remove", "NAME@DOMAIN", 1, 1, aliasRemove),
 		}},
 	}
-)
+}
+
+func newApp() *cli.App {
+	return &cli.App{
+		Name: "mailuser", Usage: "make, show and remove domains, accounts, credentials and aliases", HideHelpCommand: true,
+		Flags: []cli.Flag{
+			&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
+			&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
+		},
+		Commands: commands(),
+		Action: func(c *cli.Context) error {
+			if c.Bool("check") {
+				_, err := config.Load(c.Path("config"), mailuser.Sections...)
+				return err
+			}
+			return usage("say domain, user, credential or alias; mailuser --help tells more")
+		},
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+}
 
 // command is one verb: it opens the store and counts the arguments.
 func command(name, args string, least, most int, do func(*cli.Context, *mailuser.Store) error, flags ...cli.Flag) *cli.Command {

@@ -9,9 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pennypost/internal/config"
 	"pennypost/internal/durable"
-	"pennypost/mailuser"
 )
 
 // The exit codes of sysexits(3) that we use.
@@ -24,22 +22,7 @@ const (
 
 func main() {
 	durable.ClearUmask()
-	app := &cli.App{
-		Name: "mailuser", Usage: "make, show and remove domains, accounts, credentials and aliases", HideHelpCommand: true,
-		Flags: []cli.Flag{
-			&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-			&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		},
-		Commands: commands,
-		Action: func(c *cli.Context) error {
-			if c.Bool("check") {
-				_, err := config.Load(c.Path("config"), mailuser.Sections...)
-				return err
-			}
-			return usage("say domain, user, credential or alias; mailuser --help tells more")
-		},
-		ExitErrHandler: func(*cli.Context, error) {},
-	}
+	app := newApp()
 	if err := app.Run(flagsFirst(app, os.Args)); err != nil {
 		fmt.Fprintln(os.Stderr, "mailuser:", err)
 		os.Exit(exit(err))

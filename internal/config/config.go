@@ -35,6 +35,7 @@ type Config struct {
 	Remote    Remote               // [remote]
 	Local     Local                // [local]
 	POP3D     POP3D                // [pop3d]
+	IMAPD     IMAPD                // [imapd]
 	Archive   Archive              // [archive]
 	SRS       SRS                  // [srs]
 	Routes    map[string]Route     // [route."DOMAIN"], also ".SUFFIX" and "*"
@@ -47,6 +48,8 @@ type Config struct {
 type Mail struct {
 	Path          string // "/var/mail/pennypost/%d/%n/Maildir"
 	Layout        string // maildir++ fs
+	Delimiter     string // of mailbox names: / or .
+	Prefix        string // of mailbox names but INBOX: "" or "INBOX."
 	Quota         int64  // per account, 0 none
 	Separators    string // "+"
 	Link          bool   // hard-link from spool to Maildir where they share a file system: true
@@ -74,9 +77,9 @@ type Log struct {
 
 // Submit is what local injection may do.
 type Submit struct {
-	MaxSize int64 // 50MiB
+	MaxSize int64         // 50MiB
 	Wait    time.Duration // sendmail waits for queue-pickup, and takes the message back if it does not come; 0 no
-	Rate    int // messages an hour for one uid, 0 none
+	Rate    int           // messages an hour for one uid, 0 none
 }
 
 // SMTPD is [smtpd].
@@ -163,6 +166,19 @@ type POP3D struct {
 	PerIPv4        int
 	PerIPv6        int
 	IdleTime       time.Duration // 10m, RFC 1939 section 3
+}
+
+// IMAPD is [imapd].
+type IMAPD struct {
+	IMAP, IMAPS    []string
+	MaxConnections int           // 10000
+	PerIPv4        int           // 100
+	PerIPv6        int           // 100
+	IdleTime       time.Duration // 30m, RFC 9051 section 5.4
+	LoginTime      time.Duration // until login: 60s
+	MaxAppend      int64         // octets of a message that a client puts into a mailbox: 50MiB
+	LeaveNew       bool          // mail stays in new/ until it is seen: false
+	ExpungedDays   int           // how long expunged mail can be brought back: 14, 0 not at all
 }
 
 type Archive struct {

@@ -29,6 +29,7 @@ func Default() *Config {
 		Mail: Mail{
 			Path:       "/var/mail/pennypost/%d/%n/Maildir",
 			Layout:     "maildir++",
+			Delimiter:  "/",
 			Separators: "+",
 			Link:       true,
 		},
@@ -94,6 +95,15 @@ func Default() *Config {
 			PerIPv4:        20,
 			PerIPv6:        20,
 			IdleTime:       10 * time.Minute,
+		},
+		IMAPD: IMAPD{
+			MaxConnections: 10_000,
+			PerIPv4:        100,
+			PerIPv6:        100,
+			IdleTime:       30 * time.Minute,
+			LoginTime:      time.Minute,
+			MaxAppend:      50 * mib,
+			ExpungedDays:   14,
 		},
 	}
 	return c

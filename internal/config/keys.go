@@ -33,6 +33,7 @@ var sections = []section{
 	{"remote", remote},
 	{"local", local},
 	{"pop3d", pop3d},
+	{"imapd", imapd},
 	{"archive", archive},
 	{"srs", srs},
 }
@@ -55,6 +56,8 @@ func mail(c *Config) []key {
 	return []key{
 		word("path", &m.Path, mailPath),
 		choice("layout", &m.Layout, "maildir++", "fs"),
+		choice("delimiter", &m.Delimiter, "/", "."),
+		word("prefix", &m.Prefix, mailboxPrefix),
 		size("quota", &m.Quota, 0, math.MaxInt64),
 		word("separators", &m.Separators, separators),
 		flag("link", &m.Link),
@@ -193,6 +196,22 @@ func pop3d(c *Config) []key {
 		number("per_ipv4", &p.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &p.PerIPv6, 1, 1_000_000),
 		duration("idle_time", &p.IdleTime, time.Second, day), // RFC 1939 section 3 wants 10 minutes
+	}
+}
+
+func imapd(c *Config) []key {
+	i := &c.IMAPD
+	return []key{
+		words("imap", &i.IMAP, c.listener),
+		words("imaps", &i.IMAPS, c.listener),
+		number("max_connections", &i.MaxConnections, 1, 1_000_000),
+		number("per_ipv4", &i.PerIPv4, 1, 1_000_000),
+		number("per_ipv6", &i.PerIPv6, 1, 1_000_000),
+		duration("idle_time", &i.IdleTime, time.Second, 7*day), // RFC 9051 section 5.4 wants 30 minutes
+		duration("login_time", &i.LoginTime, time.Second, day),
+		size("max_append", &i.MaxAppend, 64*kib, 4*gib),
+		flag("leave_new", &i.LeaveNew),
+		number("expunged_days", &i.ExpungedDays, 0, 36500),
 	}
 }
 

@@ -130,6 +130,14 @@ func stamp(s string) (string, error) {
 	return oneLine(s)
 }
 
+// mailboxPrefix is what mailbox names begin with, or nothing: INBOX and the delimiter.
+func mailboxPrefix(s string) (string, error) {
+	if s != "" && s != "INBOX." && s != "INBOX/" {
+		return "", errorf("is %q, and may be empty, \"INBOX.\" or \"INBOX/\"", s)
+	}
+	return s, nil
+}
+
 // mailbox is an address, or nothing.
 func mailbox(s string) (string, error) {
 	if s == "" {

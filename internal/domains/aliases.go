@@ -39,8 +39,11 @@ func readAliases(dir, domain string, seen snapshot) (*Aliases, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Aliases{}, nil
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return &Aliases{}, err
+	case text == "" && !seen.settled("aliases"):
+		return &Aliases{}, fmt.Errorf("%s: empty at this moment; somebody is writing it", path)
 	}
 	return ParseAliases(path, text, domain)
 }

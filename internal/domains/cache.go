@@ -144,8 +144,8 @@ func (d *Domains) mounted() error {
 
 // domainFiles and userFiles are what is read of each directory; lists/, dkim/, credentials/ have other readers.
 var (
-	domainFiles = []string{"aliases", "separators", "path", "layout", "quota", "programs", "detail_folders"}
-	userFiles   = []string{"forward", "path", "layout", "quota", "programs", "detail_folders"}
+	domainFiles = []string{"aliases", "separators", "path", "layout", "delimiter", "prefix", "quota", "programs", "detail_folders"}
+	userFiles   = []string{"forward", "path", "layout", "delimiter", "prefix", "quota", "programs", "detail_folders"}
 )
 
 // current is the state of the domain's files, at most a second old.
@@ -314,6 +314,16 @@ func (s snapshot) has(name string) bool {
 		}
 	}
 	return false
+}
+
+// settled reports whether a file was not being written when it was read.
+func (s snapshot) settled(name string) bool {
+	for i, n := range s.names {
+		if n == name {
+			return s.files[i].settled
+		}
+	}
+	return true
 }
 
 // changed compares with the disk. A new file changes the directory, an edited one itself.

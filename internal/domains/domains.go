@@ -40,6 +40,8 @@ type Settings struct {
 	Separators    string   // of sub-addresses, "+"
 	MailPath      string   // "/var/mail/pennypost/%d/%n/Maildir"; %d domain, %n name, %u name@domain
 	Layout        string   // maildir++ or fs
+	Delimiter     string   // of mailbox names: / or .
+	Prefix        string   // of mailbox names: "" or "INBOX."
 	Quota         int64    // octets, 0 is none
 	DefaultDomain string   // completes bare login names
 	Origin        string   // completes bare addresses; whose postmaster is that of domains without one
@@ -73,6 +75,8 @@ func FromConfig(c *config.Config) *Domains {
 		Separators:    c.Mail.Separators,
 		MailPath:      c.Mail.Path,
 		Layout:        c.Mail.Layout,
+		Delimiter:     c.Mail.Delimiter,
+		Prefix:        c.Mail.Prefix,
 		Quota:         c.Mail.Quota,
 		DefaultDomain: c.DefaultDomain,
 		Origin:        c.Origin,
@@ -106,6 +110,8 @@ type Account struct {
 	Dir           string // its directory under etc/domains
 	Maildir       string // absolute path
 	Layout        string
+	Delimiter     string
+	Prefix        string
 	Quota         int64
 	DetailFolders []string      // folders mail for user+folder goes into
 	Forward       []ForwardLine // empty: keep

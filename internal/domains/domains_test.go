@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,6 +287,8 @@ func TestChanges(t *testing.T) {
 	ask("alias alice@example.org")
 	file("aliases", "dave alice\n")
 	ask("error")
+	file("aliases", "")
+	ask("error") // an editor is at work
 	file("aliases", "*: bob\n")
 	ask("alias bob@example.org")
 	must(t, os.Remove(filepath.Join(dir, "example.org/aliases")))
@@ -403,4 +407,29 @@ func BenchmarkLookup(b *testing.B) {
 	for b.Loop() {
 		d.Lookup(p)
 	}
+}
+
+// Many ask while files change; for the race detector.
+func TestConcurrent(t *testing.T) {
+	dir := example(t)
+	d := Open(dir, defaults)
+	var clock atomic.Int64
+	d.now = func() time.Duration { return time.Duration(clock.Add(int64(time.Millisecond))) }
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for n := range 300 {
+				for _, to := range []string{"alice+x@alias.example", "sales@example.org", "nobody@example.org"} {
+					if _, err := d.Lookup(address.Path{Local: strings.Split(to, "@")[0], Domain: strings.Split(to, "@")[1]}); err != nil {
+						t.Error(err)
+					}
+				}
+				if i == 0 && n%20 == 0 {
+					must(t, os.WriteFile(dir+"/quota", []byte("1GiB"), 0o644))
+					must(t, os.Rename(dir+"/quota", dir+"/example.org/users/alice/quota"))
+				}
+			}
+		})
+	}
+	all.Wait()
 }

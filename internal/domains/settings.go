@@ -63,6 +63,20 @@ func (s *Settings) override(dir string, seen snapshot) error {
 			s.Layout = v
 			return nil
 		}},
+		{"delimiter", func(v string) error {
+			if v != "/" && v != "." {
+				return fmt.Errorf("holds %q, and may be / or .", v)
+			}
+			s.Delimiter = v
+			return nil
+		}},
+		{"prefix", func(v string) error {
+			if v != "" && v != "INBOX." && v != "INBOX/" {
+				return fmt.Errorf("holds %q, and may be empty, INBOX. or INBOX/", v)
+			}
+			s.Prefix = v
+			return nil
+		}},
 		{"quota", func(v string) (err error) {
 			s.Quota, err = config.Size(v)
 			return err
@@ -139,6 +153,8 @@ func readUser(dom *domain, st *domainState, dir string) *userState {
 		Dir:           dir,
 		Maildir:       filepath.Clean(expand(s.MailPath, name, dom.name)),
 		Layout:        s.Layout,
+		Delimiter:     s.Delimiter,
+		Prefix:        s.Prefix,
 		Quota:         s.Quota,
 		DetailFolders: s.DetailFolders,
 		Postmaster:    st.isPostmaster(dom, name),

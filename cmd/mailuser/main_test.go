@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Flags may stand before and after names; -- ends them.
+func TestFlagsFirst(t *testing.T) {
+	app := &cli.App{Commands: commands()}
+	for _, c := range []struct{ said, want string }{
+		{"mailuser user add a@b --quota 1GiB --stdin", "mailuser user add --quota 1GiB --stdin -- a@b"},
+		{"mailuser -c f credential add --scope imap a@b phone --note x", "mailuser -c f credential add --scope imap --note x -- a@b phone"},
+		{"mailuser user add --quota=1GiB a@b", "mailuser user add --quota=1GiB -- a@b"},
+		{"mailuser alias add --replace a@b -- -c@d", "mailuser alias add --replace -- a@b -c@d"},
+		{"mailuser -n", "mailuser -n"},
+	} {
+		if got := flagsFirst(app, strings.Fields(c.said)); !slices.Equal(got, strings.Fields(c.want)) {
+			t.Errorf("%s: %q", c.said, got)
+		}
+	}
+}
+
+// S119: there is no flag that would take a password.
+func TestS119NoPasswordInArguments(t *testing.T) {
+	for _, noun := range commands() {
+		for _, verb := range noun.Subcommands {
+			for _, f := range verb.Flags {
+				if name := f.Names()[0]; strings.Contains(name, "pass") || strings.Contains(name, "secret") {
+					t.Errorf("%s %s --%s", noun.Name, verb.Name, name)
+				}
+			}
+		}
+	}
+}
+
+// What an admin types, and what is said.
+func TestCommands(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mail.toml")
+	if err := os.WriteFile(file, []byte("domains = 'domains'\n[smtpd]\nwrong = 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "domains"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		said string
+		want string // a part of what is printed, or of the error
+		code int
+	}{
+		{"domain list --json", "[]\n", 0},
+		{"domain add example.org", "added example.org", 0},
+		{"domain add example.org", "is there already", 1},
+		{"user add alice@example.org --no-credential --quota 1GiB", "added alice@example.org; mail goes to /var/mail/pennypost/example.org/alice/Maildir\n", 0},
+		{"user list", "alice@example.org  1GiB  credentials: none\n", 0},
+		{"alias add sales@example.org alice bob@example.net", "sales: alice@example.org, bob@example.net\n", 0},
+		{"alias list example.org --json", `"name": "sales@example.org"`, 0},
+		{"user show alice@example.org", "nobody can log in", 0},
+		{"user show bob@example.org", "no such account", 1},
+		{"user add", "write: mailuser user add USER@DOMAIN", 64},
+		{"", "say domain, user, credential or alias", 64},
+		{"credential list alice@example.org --json", "[]\n", 0},
+	} {
+		var out bytes.Buffer
+		app := newApp()
+		app.Writer = &out
+		err := app.Run(flagsFirst(app, append([]string{"mailuser", "-c", file}, strings.Fields(c.said)...)))
+		code := 0
+		if err != nil {
+			code = exit(err)
+			out.WriteString(err.Error())
+		}
+		if code != c.code || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: exit %d\n%s", c.said, code, out.String())
+		}
+	}
+}

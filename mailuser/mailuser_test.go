@@ -171,7 +171,7 @@ func TestAliasFile(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(s.Dir, "example.org/aliases"), []byte("a: b\nb c\n"), 0o644))
 	_, err = s.AddAlias("d@example.org", []string{"e"}, false)
 	says(t, err, "aliases:2: write NAME: ADDRESS, ADDRESS")
-	must(t, os.WriteFile(filepath.Join(s.Dir, "example.org/aliases"), nil, 0o644))
+	must(t, os.WriteFile(filepath.Join(s.Dir, "example.org/aliases"), []byte("# none\n"), 0o644))
 	_, err = s.AddUser("alice@example.org", "", nil)
 	must(t, err)
 	_, err = s.AddAlias("alice@example.org", []string{"bob"}, false)

@@ -52,12 +52,18 @@ const (
 	localPerOrder = 100
 )
 
-// dispatch starts what a scheduler lets start.
-func (r *Runner) dispatch(s *site.Scheduler, now site.Time) {
-	for range 1024 {
+// longTurn is how long one turn may take: on a slow disk others want their turn, too.
+const longTurn = 20 * time.Millisecond
+
+// dispatch starts what a scheduler lets start. It is false when there may be more.
+func (r *Runner) dispatch(s *site.Scheduler, now site.Time) bool {
+	for n := 0; ; n++ {
+		if n%16 == 15 && r.now()-now > longTurn {
+			return false
+		}
 		it := s.Next(now)
 		if it == nil {
-			return
+			return true
 		}
 		m, ok := it.Owner.(*message)
 		if !ok {

@@ -282,8 +282,9 @@ func (r *Runner) turn() time.Duration {
 start:
 	now := r.now()
 	if !r.finished {
-		r.dispatch(r.local, now)
-		r.dispatch(r.remote, now)
+		if !r.dispatch(r.local, now) || !r.dispatch(r.remote, r.now()) {
+			wait = 0
+		}
 	}
 	for _, w := range r.workers {
 		w.flush()

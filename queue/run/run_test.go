@@ -167,7 +167,13 @@ func (b *bench) dialer(answer func(*order.Order) []order.Answer) func() (*order.
 	}
 }
 
+// begin starts the runner and waits for its first scan, so that what comes now is known by its hint.
 func (b *bench) begin() {
+	b.start()
+	b.eventually("first scan", b.run.scannedNow)
+}
+
+func (b *bench) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop, b.ended = stop, make(chan error, 1)
 	go func(r *Runner) { b.ended <- r.Run(ctx) }(b.run)
@@ -213,9 +219,14 @@ func (b *bench) put(producer, from string, to ...string) string {
 // eventually waits for a condition; what it waits for is said when it does not come.
 func (b *bench) eventually(what string, ok func() bool) {
 	b.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	b.eventuallyIn(10*time.Second, what, ok)
+}
+
+func (b *bench) eventuallyIn(limit time.Duration, what string, ok func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("no %s; log:\n%s\nspool: %v", what, b.log, b.files())
+			b.t.Fatalf("no %s; log:\n%.20000s\nspool: %.2000v", what, b.log, b.files())
 		}
 	}
 }

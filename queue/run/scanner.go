@@ -12,9 +12,12 @@ const piece = 512
 // scanner looks through the spool in the background: everything at the start, then what is new every scan_every
 // and when hints were lost, then q/ once an hour for what people put there.
 func (r *Runner) scanner(stop chan struct{}) {
-	r.recallAll(stop)
 	everything := append(queue.NewDirs(), "q")
-	if !r.look(stop, everything) {
+	if !r.look(stop, queue.NewDirs(), false) { // new mail first
+		return
+	}
+	r.recallAll(stop)
+	if !r.look(stop, everything, true) {
 		return
 	}
 	every := r.Conf.ScanEvery
@@ -37,14 +40,14 @@ func (r *Runner) scanner(stop chan struct{}) {
 				}
 			}
 		}
-		if !r.look(stop, dirs) {
+		if !r.look(stop, dirs, true) {
 			return
 		}
 	}
 }
 
-// look scans dirs and gives the loop what is there, in pieces; a nil piece at the end.
-func (r *Runner) look(stop chan struct{}, dirs []string) bool {
+// look scans dirs and gives the loop what is there, in pieces; with last, a nil piece at the end.
+func (r *Runner) look(stop chan struct{}, dirs []string, last bool) bool {
 	batch := make([]queue.Found, 0, piece)
 	give := func() bool {
 		select {
@@ -76,7 +79,7 @@ func (r *Runner) look(stop chan struct{}, dirs []string) bool {
 		return false
 	}
 	batch = nil
-	return give()
+	return !last || give()
 }
 
 // scannedNow reports whether the first scan is over, to others than the loop.

@@ -18,6 +18,7 @@ type body struct {
 	chunks  int     // BDAT commands sent
 	read    int     // and answered
 	until   time.Time
+	vain    bool   // nobody is to have it: the chunks are refused, and that says nothing of the host
 	bad     *reply // the first reply to a chunk that was not 250
 }
 
@@ -125,7 +126,7 @@ func (b *body) chunkReply() *trouble {
 	if t != nil {
 		return t
 	}
-	if b.read++; r.code/100 != 2 && b.bad == nil {
+	if b.read++; r.code/100 != 2 && b.bad == nil && !b.vain {
 		b.bad = &r
 		return b.noted()
 	}
@@ -148,14 +149,13 @@ func (b *body) finish(accepted []*recipient) *trouble {
 	s := b.s
 	wait := s.c.conf.Remote.DataTime
 	s.limit = time.Now().Add(wait)
+	b.vain = len(accepted) == 0
 	if t := b.flush(); t != nil {
 		return t
 	}
 	for b.chunked && b.read < b.chunks-1 {
-		if t := b.chunkReply(); t != nil && len(accepted) > 0 {
+		if t := b.chunkReply(); t != nil {
 			return b.after(t)
-		} else if t != nil {
-			return nil
 		}
 	}
 	replies := 1

@@ -141,6 +141,24 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// Chunks that are refused because nobody is to have them say nothing of the host: as Exim answers them.
+func TestChunksInVain(t *testing.T) {
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) {
+		d.smtp(modern, map[string]string{"RCPT TO:<no": "550 no", "BDAT 65": "503 no valid recipients", "BDAT 34": "503 no valid recipients"})
+	})
+	c, _ := newClient(t, zone, p.port, nil)
+	long := strings.Repeat(strings.Repeat("x", 99)+"\n", 1000)
+	if got := deliver(t, c, site, letter{text: long, rcpts: []string{"no@example.test"}}); got != "D 1 550 5.0.0 no\nE" {
+		t.Error(got)
+	}
+	if got := deliver(t, c, site, letter{rcpts: []string{"yes@example.test"}}); !strings.HasPrefix(got, "K") || p.connections() != 1 {
+		t.Errorf("%s, %d connections\n%s", got, p.connections(), p.transcript())
+	}
+	if strings.Contains(p.transcript(), "C: DATA") || strings.Count(p.transcript(), "C: BDAT") != 3 {
+		t.Error(p.transcript())
+	}
+}
+
 // After a refused transaction the connection still serves.
 func TestAfterRefusal(t *testing.T) {
 	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) {

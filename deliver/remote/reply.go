@@ -45,7 +45,7 @@ func readReply(r *bufio.Reader, line func(text []byte)) (reply, error) {
 			line(text)
 		}
 		rep.code = code
-		enhanced, text := splitEnhanced(code, text)
+		enhanced, text := splitEnhanced(code, bytes.Trim(text, " "))
 		if rep.enhanced == "" {
 			rep.enhanced = enhanced
 		}

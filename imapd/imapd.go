@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"pennypost/internal/domains"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
@@ -41,7 +42,8 @@ type Checker interface {
 type Server struct {
 	Hostname string
 	Checker  Checker
-	TLS      *tls.Config // nil: there is no TLS, and nobody can log in
+	Domains  *domains.Domains // nil: nobody shares mailboxes
+	TLS      *tls.Config      // nil: there is no TLS, and nobody can log in
 	// Account opens the mail of somebody who has logged in; sessions of one account share what it gives.
 	Account   func(id *login.Identity) (root string, o mailbox.Options)
 	MaxSize   int64         // of a message appended: APPENDLIMIT

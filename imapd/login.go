@@ -128,15 +128,12 @@ func (s *session) check(r login.Request) reply {
 		s.srv.Log.Warn("imap login", err)
 		return no("UNAVAILABLE", "logins cannot be checked now, try later")
 	}
-	account, err := s.srv.open(id)
+	err = s.enter(id)
 	if errors.Is(err, mailbox.ErrUnavailable) {
 		return no("UNAVAILABLE", "your mail is not to be reached now, try later")
 	}
 	if err != nil {
 		return s.failed(err)
 	}
-	s.id, s.account, s.state = id, account, authenticated
-	s.reader.Limits = afterLimits
-	s.firstLogin()
 	return okCode("CAPABILITY "+s.capabilityList(), "logged in")
 }

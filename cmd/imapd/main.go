@@ -1,0 +1,52 @@
+// Command imapd serves mailboxes by IMAP; imapd(8).
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"pennypost/imapd"
+	"pennypost/internal/config"
+	"pennypost/internal/durable"
+	"pennypost/internal/maillog"
+)
+
+func main() {
+	durable.ClearUmask()
+	app := &cli.App{Name: "imapd", Usage: "serve mailboxes by IMAP", UsageText: "imapd [--listen SERVICE=ADDRESS]...\nimapd --service SERVICE <connection\nimapd --user NAME | --maildir DIRECTORY", HideHelpCommand: true, Flags: []cli.Flag{
+		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
+		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.StringFlag{Name: "service", Value: "imap", Usage: "what a connection on descriptor 0 gets: imap imaps"},
+		&cli.StringSliceFlag{Name: "listen", Usage: "SERVICE=ADDRESS, instead of what mail.toml says"},
+		&cli.StringFlag{Name: "user", Usage: "serve descriptors 0 and 1, logged in as this account"},
+		&cli.PathFlag{Name: "maildir", Usage: "serve descriptors 0 and 1, with this Maildir"},
+	}, Action: run}
+	if err := app.Run(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "imapd:", err)
+		os.Exit(78) // EX_CONFIG
+	}
+}
+
+func run(c *cli.Context) error {
+	conf, err := config.Load(c.Path("config"), imapd.Sections...)
+	if err != nil || c.Bool("check") {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	srv, certs, err := imapd.FromConfig(conf, &maillog.Log{Program: "imapd", Times: c.Bool("log-time") || conf.Log.Times})
+	if err != nil {
+		return err
+	}
+	if served, err := srv.Inherited(ctx, conf, c.String("service"), c.String("user"), c.Path("maildir")); served || err != nil {
+		return err
+	}
+	go imapd.ReloadOn(syscall.SIGHUP, certs)
+	return srv.Listen(ctx, &conf.IMAPD, c.StringSlice("listen"))
+}

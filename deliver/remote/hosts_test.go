@@ -231,3 +231,19 @@ func TestOwnName(t *testing.T) {
 		t.Errorf("a filter of ours: %s", got)
 	}
 }
+
+func TestOwnAddresses(t *testing.T) {
+	loop := netip.MustParseAddr("127.0.0.1")
+	for _, test := range []struct {
+		listen string
+		ours   bool
+	}{
+		{"127.0.0.1:25", true}, {"127.0.0.1:2525", false}, {"127.0.0.2:25", false}, {"0.0.0.0:25", true}, {"[::]:25", true}, {":25", true}, {":26", false}, {"unix:/run/x", false},
+	} {
+		conf := config.Default()
+		conf.SMTPD.MX = []string{test.listen}
+		if got := ownAddresses(conf)[loop]; got != test.ours {
+			t.Errorf("%s: %v", test.listen, got)
+		}
+	}
+}

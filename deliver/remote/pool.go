@@ -16,6 +16,8 @@ type pool struct {
 	idle   map[string][]*session
 	count  int // of all idle ones
 	closed bool
+
+	leaving sync.WaitGroup
 }
 
 // maxIdle is how many connections are idle at once, to all sites: a descriptor each.
@@ -49,7 +51,7 @@ func (p *pool) take(key string) *session {
 // put keeps s for a while, or says QUIT if it has done its share.
 func (p *pool) put(key string, s *session, idle time.Duration, most int) {
 	if s.broken || s.messages >= most || s.ext.mailMax > 0 && s.messages >= s.ext.mailMax || time.Since(s.opened) >= maxAge {
-		s.quit()
+		p.leave(s)
 		return
 	}
 	if cap(s.out) > 32<<10 {
@@ -58,7 +60,7 @@ func (p *pool) put(key string, s *session, idle time.Duration, most int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.count >= maxIdle {
-		go s.quit()
+		p.leave(s)
 		return
 	}
 	p.idle[key] = append(p.idle[key], s)
@@ -68,6 +70,15 @@ func (p *pool) put(key string, s *session, idle time.Duration, most int) {
 	} else {
 		s.timer.Reset(idle)
 	}
+}
+
+// leave says QUIT without anybody waiting for it.
+func (p *pool) leave(s *session) {
+	p.leaving.Add(1)
+	go func() {
+		defer p.leaving.Done()
+		s.quit()
+	}()
 }
 
 // expire ends a connection that nobody took.
@@ -90,21 +101,19 @@ func (p *pool) expire(key string, s *session) {
 	p.mu.Unlock() // it was taken in the meantime
 }
 
-// close ends all that are idle, and those to come.
+// close ends all that are idle, and those to come, and waits for their QUIT.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
 	all := p.idle
 	p.idle, p.count = make(map[string][]*session), 0
 	p.mu.Unlock()
-	var wait sync.WaitGroup
 	for _, list := range all {
 		for _, s := range list {
-			wait.Add(1)
-			go func() { s.quit(); wait.Done() }()
+			p.leave(s)
 		}
 	}
-	wait.Wait()
+	p.leaving.Wait()
 }
 
 // quiet reports that the peer has neither closed an idle connection nor said anything (a 421, for example): either means

@@ -63,7 +63,7 @@ func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *
 	if t = s.greet(d); t != nil {
 		t.host = s.label
 		if !s.broken {
-			s.quit()
+			c.pool.leave(s)
 		} else {
 			s.close()
 		}

@@ -169,8 +169,6 @@ func Env(o Options) error {
 		for _, s := range lab.Services {
 			set(h.prefix+s.Name, fmt.Sprintf("%s:%d", h.ip, base+s.Port))
 		}
-		set(h.prefix+"IMAP", "") // no imapd yet
-		set(h.prefix+"IMAPS", "")
 		host := filepath.Join(dir, h.name)
 		set(h.prefix+"CONFIG", filepath.Join(host, "etc/mail.toml"))
 		set(h.prefix+"LOG", filepath.Join(host, "log"))
@@ -178,7 +176,7 @@ func Env(o Options) error {
 		set(h.prefix+"MAILDIR_ALICE", filepath.Join(host, "mail", h.name, "alice/Maildir"))
 		set(h.prefix+"MAILDIR_BOB", filepath.Join(host, "mail", h.name, "bob/Maildir"))
 		pids := lab.Pids(dir, h.name)
-		for _, program := range []string{"smtpd", "queue-run", "queue-pickup", "pop3d", "deliver-local", "deliver-remote"} {
+		for _, program := range []string{"smtpd", "queue-run", "queue-pickup", "pop3d", "imapd", "deliver-local", "deliver-remote"} {
 			pid := ""
 			if pids[program] != 0 {
 				pid = fmt.Sprint(pids[program])

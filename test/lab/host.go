@@ -50,10 +50,12 @@ var Services = []struct {
 	{"LMTP", "smtpd.lmtp", 24, false, "220"},
 	{"POP3", "pop3d.pop3", 110, false, "+OK"},
 	{"POP3S", "pop3d.pop3s", 995, true, "+OK"},
+	{"IMAP", "imapd.imap", 143, false, "* OK"},
+	{"IMAPS", "imapd.imaps", 993, true, "* OK"},
 }
 
 // Daemons are the programs that run all the time; queue-run starts its workers itself.
-var Daemons = []string{"queue-run", "queue-pickup", "smtpd", "pop3d"}
+var Daemons = []string{"queue-run", "queue-pickup", "smtpd", "pop3d", "imapd"}
 
 // AddHost makes a host of ours, or opens the one in the lab's directory. Nothing runs yet.
 func (l *Lab) AddHost(name, ip string, users ...string) (*Host, error) {

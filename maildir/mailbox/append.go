@@ -101,7 +101,7 @@ func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequ
 	list := make([]entry, len(messages))
 	now := time.Now()
 	for i, a := range messages {
-		list[i] = entry{key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: now.Unix(), state: recent}
+		list[i] = entry{key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: now.Unix(), state: recent, letters: f.letters}
 		if !a.Received.IsZero() {
 			list[i].received = a.Received.Unix()
 		}
@@ -177,6 +177,7 @@ func (f *Folder) Copy(ctx context.Context, uids sequence.Set, dst *Folder) (from
 			copies[i].key = cutSizes(copies[i].key)
 		}
 		copies[i].over = &override{guid: guid}
+		copies[i].letters = dst.letters
 		if copies[i].flags, err = f.translate(e.flags, dst); err != nil {
 			return nil, nil, err
 		}
@@ -339,7 +340,7 @@ func (f *Folder) moveAll(list []entry, dst *Folder) (from, to []uint32, err erro
 		e := list[i]
 		wasNew, sum := e.state&inNew != 0, hashName(e.key+e.ending())
 		next := e
-		next.state, next.cache, next.info = recent, 0, ""
+		next.state, next.cache, next.info, next.letters = recent, 0, "", dst.letters
 		if err := f.rename(&e, dst, &next); err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
 				last = err

@@ -149,7 +149,7 @@ func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags 
 				}
 				return err
 			}
-			if beyond := f.beyondLetters(e.flags); beyond != f.beyondLetters(list[i].flags&^want) || e.flags&^letterMask != 0 {
+			if beyond := f.beyondLetters(e.flags); beyond != f.beyondLetters(list[i].flags&^want) || e.flags&^f.letters.mask() != 0 {
 				words.keywords(e.uid, beyond)
 			}
 			e.modseq = modseq
@@ -178,12 +178,12 @@ func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags 
 
 // beyondLetters is the names of the keywords that no file name can say.
 func (f *Folder) beyondLetters(flags Flags) string {
-	if flags&^letterMask == 0 {
+	if flags&^f.letters.mask() == 0 {
 		return ""
 	}
 	var out []string
 	for n, name := range f.Keywords() {
-		if n >= 26 && flags&Keyword(n) != 0 && name != "" {
+		if f.letters.of(n) < 0 && flags&Keyword(n) != 0 && name != "" {
 			out = append(out, name)
 		}
 	}
@@ -198,11 +198,11 @@ func (f *Folder) reflag(e *entry, want Flags) error {
 		from, sumFrom := e.path(), hashName(e.key+e.ending())
 		next := *e
 		next.flags = want
-		info := infoFor(e.info, want)
+		info := infoFor(e.info, want, e.letters)
 		next.setName(false, info)
 		next.flags = want
 		wasNew := e.state&inNew != 0
-		if letters := next.flags & letterMask; letters == 0 && wasNew && f.account.o.LeaveNew {
+		if said := next.flags & e.letters.mask(); said == 0 && wasNew && f.account.o.LeaveNew {
 			next.setName(true, "")
 			next.flags = want
 		}
@@ -336,7 +336,7 @@ func (f *Folder) entered(sum uint64) {
 // discard moves a message's file to the undelete area of today, or unlinks it where none is kept or there is no room.
 func (f *Folder) discard(e *entry) error {
 	if f.account.o.ExpungedDays > 0 {
-		name := "cur/" + e.key + ",F=" + escapeFolder(f.dir) + string(letters([]byte(":2,"), e.flags))
+		name := "cur/" + e.key + ",F=" + escapeFolder(f.dir) + string(letters([]byte(":2,"), e.flags, e.letters))
 		err := f.account.toExpunged(f.dir, e.path(), name, time.Now())
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -21,6 +21,7 @@ type entry struct {
 	key      string // file name up to ':'
 	info     string // what stands behind the key when it is not the usual form of flags; with irregular set
 	over     *override
+	letters  *letterMap
 }
 
 // state says where the file is and how its name is written.
@@ -52,6 +53,7 @@ type chunk struct {
 	keys     []byte
 	info     map[int]string
 	over     map[int]*override
+	letters  *letterMap // of the folder
 }
 
 func (c *chunk) len() int { return len(c.uid) }
@@ -66,6 +68,7 @@ func (c *chunk) key(i int) []byte {
 
 func (c *chunk) add(e *entry) {
 	i := len(c.uid)
+	c.letters = e.letters
 	c.uid = append(c.uid, e.uid)
 	c.flags = append(c.flags, e.flags)
 	c.modseq = append(c.modseq, e.modseq)
@@ -96,7 +99,7 @@ func (c *chunk) setInfo(i int, info string) {
 
 func (c *chunk) entry(i int) entry {
 	return entry{c.uid[i], c.flags[i], c.modseq[i], c.wire[i], c.received[i], c.saved[i], c.cache[i], c.state[i],
-		string(c.key(i)), c.info[i], c.over[i]}
+		string(c.key(i)), c.info[i], c.over[i], c.letters}
 }
 
 // without is the chunk less the messages gone says.

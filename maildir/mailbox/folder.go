@@ -30,6 +30,8 @@ type Folder struct {
 	pos      int64        // octets of the log taken in
 	totals   totals
 	lost     []interval
+	k        map[byte]string // the K lines of mb-uids
+	letters  *letterMap
 	snap     *snapshot
 	view     *View  // nil until somebody needs messages
 	table    *table // nil until a scan needs it
@@ -114,6 +116,10 @@ func (f *Folder) attach() bool {
 		log.Close()
 		return false
 	}
+	if snap.meaning, err = newLetterMap(parseLetters(snap.head.letters), f.keywordOf); err != nil {
+		log.Close()
+		return false
+	}
 	t, pos := snap.totals, int64(logHead)
 	if logInfo.Size > int64(logHead) {
 		last, rotated, ok := lastTotals(log, logInfo.Size)
@@ -170,6 +176,7 @@ func (f *Folder) use(snap *snapshot, log durable.File, pos int64, t totals) {
 		f.log.Close()
 	}
 	f.snap, f.log, f.pos, f.totals = snap, log, pos, t
+	f.k, f.letters = parseLetters(snap.head.letters), snap.meaning
 	f.gen, f.validity, f.id, f.lost = snap.gen, snap.validity, snap.id, snap.lost
 	f.view, f.table, f.ring = nil, nil, nil
 	f.losses++
@@ -240,6 +247,12 @@ func (f *Folder) readLog() error {
 		}
 		if r.kind == recRotate {
 			return errReload
+		}
+		for i := range r.added {
+			r.added[i].letters = f.letters
+		}
+		for i := range r.flags {
+			r.flags[i].letters = f.letters
 		}
 		f.apply(r)
 		f.pos += int64(length)
@@ -471,3 +484,6 @@ func (f *Folder) changes(from, to *View) (d Delta, ok bool) {
 	d.Added = to.Len() - at
 	return d, true
 }
+
+// keywordOf is the account's number of a keyword name, given if it has none.
+func (f *Folder) keywordOf(name string) (int, error) { return f.account.keyword(name, true) }

@@ -201,7 +201,7 @@ func (f *Folder) startOver() error {
 // writeSnapshot replaces mb-index and begins a generation; the folder then goes on with the same view.
 func (f *Folder) writeSnapshot(chunks []*chunk) error {
 	old := f.gen
-	h := head{validity: f.validity, id: f.id, gen: old + 1, boot: bootID(), totals: f.totals, lost: f.lost}
+	h := head{validity: f.validity, id: f.id, gen: old + 1, boot: bootID(), totals: f.totals, letters: lettersText(f.k), lost: f.lost}
 	logFile := logName(h.gen)
 	f.disk.Remove(logFile)
 	w, err := f.disk.Create(logFile, 0o600)
@@ -234,6 +234,9 @@ func (f *Folder) writeSnapshot(chunks []*chunk) error {
 		return err
 	}
 	snap := openSnapshot(file)
+	if snap != nil {
+		snap.meaning = f.letters
+	}
 	log, err := f.disk.Open(logFile)
 	if snap == nil || err != nil {
 		return errReload

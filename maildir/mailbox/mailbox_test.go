@@ -60,7 +60,7 @@ func shown(v *View) string {
 	out := ""
 	for i := range v.Len() {
 		c, j := v.at(i)
-		out += fmt.Sprintf("%d %s %s\n", v.UID(i), c.key(j), letters(nil, v.Flags(i)))
+		out += fmt.Sprintf("%d %s %s\n", v.UID(i), c.key(j), letters(nil, v.Flags(i), nil))
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,26 +17,30 @@ const systemLetters = "DFPRST"
 var systemFlags = [...]Flags{Draft, Flagged, Forwarded, Answered, Seen, Deleted}
 
 // letters is how flags stand in a name: sorted, keywords beyond z left out.
-func letters(b []byte, f Flags) []byte {
+func letters(b []byte, f Flags, m *letterMap) []byte {
 	for i, flag := range systemFlags {
 		if f&flag != 0 {
 			b = append(b, systemLetters[i])
 		}
 	}
+	at := len(b)
 	for k := f / keywords; k != 0; k &= k - 1 {
-		if n := bits.TrailingZeros64(uint64(k)); n < 26 {
-			b = append(b, byte('a'+n))
+		if l := m.of(bits.TrailingZeros64(uint64(k))); l >= 0 {
+			b = append(b, byte('a'+l))
 		}
+	}
+	if m != nil {
+		slices.Sort(b[at:])
 	}
 	return b
 }
 
 // letterFlags is what the letters of a name stand for. Capitals we do not know are no flags of ours.
-func letterFlags(s string) (f Flags) {
+func letterFlags(s string, m *letterMap) (f Flags) {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= 'a' && c <= 'z':
-			f |= Keyword(int(c - 'a'))
+			f |= m.flag(int(c - 'a'))
 		case c >= 'A' && c <= 'Z':
 			if k := strings.IndexByte(systemLetters, c); k >= 0 {
 				f |= systemFlags[k]
@@ -45,7 +50,7 @@ func letterFlags(s string) (f Flags) {
 	return f
 }
 
-// letterMask is the flags a file name can say.
+// letterMask is the flags a file name can say in a folder without a letterMap.
 const letterMask = Seen | Answered | Flagged | Deleted | Draft | Forwarded | (keywords<<26 - keywords)
 
 // unknownLetters are the capitals of an info that are no flags of ours: they are kept in every name.
@@ -64,8 +69,8 @@ func unknownLetters(info string) string {
 }
 
 // infoFor is the end of the name of a message with these flags: the canonical one, with the unknown capitals of before.
-func infoFor(before string, f Flags) string {
-	b := letters([]byte(":2,"), f)
+func infoFor(before string, f Flags, m *letterMap) string {
+	b := letters([]byte(":2,"), f, m)
 	for _, c := range []byte(unknownLetters(before)) {
 		at := len(b)
 		for at > 3 && b[at-1] > c {
@@ -92,12 +97,12 @@ func (e *entry) ending() string {
 	case e.state&inNew != 0:
 		return ""
 	}
-	return string(letters([]byte(":2,"), e.flags))
+	return string(letters([]byte(":2,"), e.flags, e.letters))
 }
 
 // setName puts what a scan found into the entry: flags from the letters (keywords beyond them stay), place, form.
 func (e *entry) setName(isNew bool, info string) {
-	e.flags = e.flags&^letterMask | letterFlags(strings.TrimPrefix(info, ":2,"))
+	e.flags = e.flags&^e.letters.mask() | letterFlags(strings.TrimPrefix(info, ":2,"), e.letters)
 	e.state &^= inNew | irregular
 	e.info = ""
 	if isNew {

@@ -25,6 +25,10 @@ func (f *Folder) rebuild(ctx context.Context) error {
 	now := time.Now()
 	fresh := max(u.modBound, u.modseq+1, uint64(now.Unix())<<20)
 	f.validity, f.id = u.validity, u.id
+	f.k = u.letters
+	if f.letters, err = newLetterMap(f.k, f.keywordOf); err != nil {
+		return err
+	}
 	next := u.next
 	if u.boot != bootID() || old == nil {
 		next = max(next, u.bound)
@@ -167,6 +171,10 @@ func (f *Folder) salvage(u *uids) *salvaged {
 		return nil
 	}
 	s := &Folder{account: f.account, disk: f.disk}
+	if snap.meaning, err = newLetterMap(parseLetters(snap.head.letters), f.keywordOf); err != nil {
+		return nil
+	}
+	s.letters = snap.meaning
 	s.view = newView(s, snap.slots())
 	s.totals = snap.totals
 	f.gen = snap.gen
@@ -175,6 +183,12 @@ func (f *Folder) salvage(u *uids) *salvaged {
 			r, n := decodeRecord(text)
 			if r == nil || r.kind == recRotate {
 				break
+			}
+			for i := range r.added {
+				r.added[i].letters = s.letters
+			}
+			for i := range r.flags {
+				r.flags[i].letters = s.letters
 			}
 			s.apply(r)
 			text = text[n:]
@@ -199,7 +213,7 @@ func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) ([]*slot, uint6
 	list := make([]entry, 0, len(order))
 	for _, uid := range order {
 		l := u.live[uid]
-		e := entry{uid: uid, key: l.key, modseq: fresh, wire: l.wire, saved: l.saved, over: l.over}
+		e := entry{uid: uid, key: l.key, modseq: fresh, wire: l.wire, saved: l.saved, over: l.over, letters: f.letters}
 		if wire := wireOf(l.key); e.wire < 0 && wire >= 0 {
 			e.wire = wire
 		}
@@ -212,7 +226,7 @@ func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) ([]*slot, uint6
 			if i, ok := old.view.Find(uid); ok {
 				c, j := old.view.at(i)
 				if was := c.entry(j); was.key == e.key {
-					was.over = e.over
+					was.over, was.letters = e.over, f.letters
 					was.cache = 0
 					e = was
 				}

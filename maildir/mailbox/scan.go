@@ -220,7 +220,7 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 			return
 		}
 		fresh[string(key)] = true
-		e := entry{key: string(key), wire: -1, state: recent}
+		e := entry{key: string(key), wire: -1, state: recent, letters: f.letters}
 		e.setName(l.isNew, string(info))
 		if _, wire := maildir.Sizes(e.key); wire >= 0 {
 			e.wire = wire
@@ -260,7 +260,7 @@ func sameEnding(c *chunk, j int, info []byte) bool {
 		return len(info) == 0
 	}
 	var room [64]byte
-	return bytes.Equal(letters(append(room[:0], ":2,"...), c.flags[j]), info)
+	return bytes.Equal(letters(append(room[:0], ":2,"...), c.flags[j], c.letters), info)
 }
 
 // proven is the missing messages that have gone. A scan that could have missed a name proves nothing by itself, and a

@@ -22,6 +22,7 @@ type head struct {
 	gen      uint64 // of the log that goes on from here
 	boot     string // of the writer
 	totals   totals
+	letters  string     // the K lines of mb-uids
 	lost     []interval // of mod-sequences whose changes may be forgotten
 	blocks   []blockRef
 }
@@ -42,8 +43,9 @@ type blockRef struct {
 // view refers to it any more.
 type snapshot struct {
 	head
-	file durable.File
-	bad  atomic.Bool
+	meaning *letterMap
+	file    durable.File
+	bad     atomic.Bool
 }
 
 // encodeIndex writes the whole file.
@@ -61,6 +63,7 @@ func encodeIndex(h *head, chunks []*chunk) []byte {
 	b = appendText(b, h.id)
 	b = le.AppendUint64(b, h.gen)
 	b = appendText(b, h.boot)
+	b = appendText(b, h.letters)
 	b = h.totals.append(b)
 	b = binary.AppendUvarint(b, uint64(len(h.lost)))
 	for _, l := range h.lost {
@@ -103,7 +106,7 @@ func openSnapshot(file durable.File) *snapshot {
 	}
 	d := decoder{b: first[16:]}
 	s := &snapshot{file: file}
-	s.validity, s.id, s.gen, s.boot, s.totals = d.u32(), d.text(), d.u64(), d.text(), d.totals()
+	s.validity, s.id, s.gen, s.boot, s.head.letters, s.totals = d.u32(), d.text(), d.u64(), d.text(), d.text(), d.totals()
 	for k := d.count(1000); k > 0; k-- {
 		s.lost = append(s.lost, interval{d.u64(), d.u64()})
 	}
@@ -134,6 +137,7 @@ func (s *snapshot) chunk(i, n int) *chunk {
 	b := make([]byte, r.length)
 	if got, _ := s.file.ReadAt(b, r.offset); got == r.length && crc32.Checksum(b, castagnoli) == r.crc {
 		if c := decodeChunk(b, n); c != nil {
+			c.letters = s.meaning
 			return c
 		}
 	}

@@ -31,6 +31,7 @@ type uids struct {
 	boot     string // of the last writer
 	time     int64  // of the last batch
 	live     map[uint32]*line
+	letters  map[byte]string // keyword letters that mean something else here than in the account
 	dead     []tombstone
 	size     int64 // octets up to the end of the last good batch
 	lines    int   // number of lines up to there
@@ -69,7 +70,7 @@ var errUIDs = errors.New("not an mb-uids file")
 
 // parseUIDs reads the whole file.
 func parseUIDs(text []byte) (*uids, error) {
-	u := &uids{next: 1, live: map[uint32]*line{}}
+	u := &uids{next: 1, live: map[uint32]*line{}, letters: map[byte]string{}}
 	batch, at := 0, 0 // where the batch began, where we are
 	var pending []func(*uids)
 	for at < len(text) {
@@ -141,6 +142,12 @@ func parseLine(row []byte) (func(*uids), error) {
 			return nil, errUIDs
 		}
 		return func(u *uids) { u.floor = max(u.floor, mod) }, nil
+	case bytes.HasPrefix(row, []byte("K ")):
+		letter, name, ok := strings.Cut(string(row[2:]), " ")
+		if !ok || len(letter) != 1 || letter[0] < 'a' || letter[0] > 'z' || name == "" {
+			return nil, errUIDs
+		}
+		return func(u *uids) { u.letters[letter[0]] = name }, nil
 	case bytes.HasPrefix(row, []byte("X ")):
 		number, words, _ := strings.Cut(string(row[2:]), " ")
 		uid, err := strconv.ParseUint(number, 10, 32)
@@ -351,6 +358,11 @@ func (u *uids) rewrite(inode uint64, now time.Time) []byte {
 	b.reserve(max(u.bound, u.next), u.modBound)
 	if u.floor > 0 {
 		b.floor(u.floor)
+	}
+	for c := byte('a'); c <= 'z'; c++ {
+		if name := u.letters[c]; name != "" {
+			b.text = fmt.Appendf(b.text, "K %c %s\n", c, name)
+		}
 	}
 	order := make([]uint32, 0, len(u.live))
 	for uid := range u.live {

@@ -120,6 +120,9 @@ func (s *Spool) Hints(batches chan<- []Found) (io.Closer, error) {
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
+	if err := s.Disk.Hold(NewDirs()...); err != nil { // who reads hints opens and removes there
+		return nil, err
+	}
 	h := &hints{stop: make(chan struct{})}
 	for _, p := range Producers {
 		r, err := disk.ReadPipe("in/" + p + "/trigger")

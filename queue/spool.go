@@ -100,6 +100,9 @@ func MakeOn(disk durable.Disk, node string) error {
 			return err
 		}
 	}
+	if err := durable.Probe(disk, "run"); err != nil {
+		return err
+	}
 	if err := pipe("drop/trigger", 0o622); err != nil {
 		return err
 	}

@@ -417,3 +417,29 @@ func TestFromFd(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// folding is a file system that takes a for A; bare is one without hard links.
+type folding struct{ Disk }
+
+func (f folding) Stat(name string) (Info, error) { return f.Disk.Stat(strings.ToLower(name)) }
+
+type bare struct{ Disk }
+
+func (bare) Link(from, to string) error { return syscall.EPERM }
+
+func TestS146Probe(t *testing.T) {
+	d, dir := open(t)
+	d.Mkdir("run", 0o700)
+	if err := Probe(d, "run"); err != nil {
+		t.Error(err)
+	}
+	if err := Probe(folding{d}, "run"); err == nil || !strings.Contains(err.Error(), "a for A") {
+		t.Error(err)
+	}
+	if err := Probe(bare{d}, "run"); !errors.Is(err, syscall.EPERM) {
+		t.Error(err)
+	}
+	if names, _ := os.ReadDir(filepath.Join(dir, "run")); len(names) > 0 {
+		t.Errorf("left %v", names)
+	}
+}

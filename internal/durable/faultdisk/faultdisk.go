@@ -129,9 +129,20 @@ func (d *Disk) Restart() *Disk {
 	after := New()
 	after.strict, after.inodes, after.now = d.strict, d.inodes, d.now.Add(time.Minute)
 	chance := rand.New(rand.NewPCG(d.luck, 7))
-	for _, c := range d.changes {
+	survives := make([]bool, len(d.changes))
+	for i, c := range d.changes {
 		lucky := d.luck == 1 || d.luck > 1 && chance.IntN(2) == 0
-		if c.durable || lucky {
+		survives[i] = c.durable || lucky
+	}
+	later := map[*inode]bool{} // a journal keeps one file's changes in order
+	for i := len(d.changes) - 1; i >= 0; i-- {
+		if c := d.changes[i]; c.ino != nil && !d.strict {
+			survives[i] = survives[i] || later[c.ino]
+			later[c.ino] = survives[i]
+		}
+	}
+	for i, c := range d.changes {
+		if survives[i] {
 			after.apply(c)
 		}
 	}

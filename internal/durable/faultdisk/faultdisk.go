@@ -47,7 +47,8 @@ type Disk struct {
 	step    int
 	last    string
 	crashAt int
-	crashed bool
+	crashed bool // at the step of CrashAt
+	off     bool // crashed, or rebooted
 	failAt  int
 	failure error
 	failed  bool
@@ -95,7 +96,7 @@ func (d *Disk) FailAt(n int, err error) *Disk { d.failAt, d.failure, d.step = n,
 // Luck chooses what of the unsynced survives: 0 nothing, 1 everything, other seeds some of it.
 func (d *Disk) Luck(seed int) *Disk { d.luck = uint64(seed); return d }
 
-// Crashed reports whether the power went.
+// Crashed reports whether the power went at the step of CrashAt; Reboot does not count.
 func (d *Disk) Crashed() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.crashed }
 
 // Failed reports whether the operation of FailAt came.
@@ -125,7 +126,7 @@ func (d *Disk) Reboot() map[string]string { return d.Restart().Files() }
 func (d *Disk) Restart() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.crashed = true
+	d.off = true
 	after := New()
 	after.strict, after.inodes, after.now = d.strict, d.inodes, d.now.Add(time.Minute)
 	chance := rand.New(rand.NewPCG(d.luck, 7))
@@ -282,7 +283,7 @@ func (d *Disk) makeDirs(name string) {
 
 // begin counts a step and says whether it fails. d.mu is held.
 func (d *Disk) begin(words ...string) error {
-	if d.crashed {
+	if d.off {
 		return ErrCrashed
 	}
 	if d.failed {
@@ -292,7 +293,7 @@ func (d *Disk) begin(words ...string) error {
 	d.step++
 	d.last = strings.Join(words, " ")
 	if d.step == d.crashAt {
-		d.crashed = true
+		d.crashed, d.off = true, true
 		return ErrCrashed
 	}
 	if d.step == d.failAt {

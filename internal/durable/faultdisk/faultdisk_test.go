@@ -130,3 +130,16 @@ func TestLinks(t *testing.T) {
 		t.Errorf("found %q", got)
 	}
 }
+
+// The loop of STYLE.md asks Crashed after Reboot, and ends when the work got to its end.
+func TestCrashedAfterReboot(t *testing.T) {
+	for n := 1; n < 100; n++ {
+		disk := New().Dirs("tmp", "new").CrashAt(n)
+		put(disk, "wrs")
+		disk.Reboot()
+		if !disk.Crashed() {
+			return
+		}
+	}
+	t.Error("it never ends")
+}

@@ -350,7 +350,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if !f.write {
 		return 0, fail("write", f.name, syscall.EBADF)
 	}
-	was := f.disk.crashed
+	was := f.disk.off
 	err := f.step("write")
 	if err != nil {
 		if was || f.done {

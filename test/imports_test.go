@@ -25,6 +25,7 @@ var rules = []struct {
 }{
 	{[]string{"smtpd/..."}, stations("smtpd"), nil, stationsMeetOnDisk},
 	{[]string{"pop3d/..."}, stations("pop3d"), nil, stationsMeetOnDisk},
+	{[]string{"imapd/..."}, stations("imapd"), nil, stationsMeetOnDisk},
 	{[]string{"deliver/local/..."}, stations("deliver/local"), nil, stationsMeetOnDisk},
 	{[]string{"deliver/remote/..."}, stations("deliver/remote"), nil, stationsMeetOnDisk},
 	{[]string{"queue/run/..."}, []string{"smtpd/...", "pop3d/...", "deliver/..."}, nil,
@@ -46,7 +47,7 @@ const stationsMeetOnDisk = "stations never import each other: they meet on disk"
 
 func stations(but string) []string {
 	var others []string
-	for _, s := range []string{"smtpd", "pop3d", "deliver/local", "deliver/remote", "queue/run"} {
+	for _, s := range []string{"smtpd", "pop3d", "imapd", "deliver/local", "deliver/remote", "queue/run"} {
 		if s != but {
 			others = append(others, s+"/...")
 		}
@@ -65,7 +66,7 @@ var owners = []struct {
 	{"golang.org/x/crypto/argon2", []string{"login/...", "mailuser/...", "test/..."}},
 	{"github.com/xdg-go/scram", []string{"login/...", "mailuser/..."}},
 	{"github.com/coreos/go-systemd", []string{"internal/listen", "cmd/..."}},
-	{"github.com/fsnotify/fsnotify", []string{"internal/domains", "internal/certs", "queue/...", "test/..."}},
+	{"github.com/fsnotify/fsnotify", []string{"internal/domains", "internal/certs", "queue/...", "maildir/mailbox", "test/..."}},
 	// for tests only
 	{"github.com/emersion/go-smtp", nil},
 	{"github.com/google/go-cmp", nil},
@@ -83,7 +84,7 @@ var links = []struct {
 	{"pop3d", []string{"pennypost/queue/run", "pennypost/queue/dsn", "pennypost/internal/dns"}},
 	{"queue-run", []string{"pennypost/maildir", "crypto/tls", "pennypost/login", "golang.org/x/crypto/argon2"}},
 	{"queue-pickup", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "net/http"}},
-	{"sendmail", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "github.com/urfave/cli/v2"}},
+	{"sendmail", []string{"crypto/tls", "pennypost/login", "pennypost/maildir"}},
 	{"deliver-local", []string{"crypto/tls", "pennypost/login", "golang.org/x/crypto/argon2", "pennypost/internal/dns"}},
 	{"deliver-remote", []string{"pennypost/maildir", "pennypost/login", "pennypost/internal/domains", "golang.org/x/crypto/argon2"}},
 	{"mailq", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "pennypost/queue/run"}},

@@ -190,3 +190,6 @@ func SetModTime(f File, t time.Time) error {
 	}
 	return nil
 }
+
+// Sync puts what was written to the file on disk.
+func Sync(f File) error { return f.Sync() }

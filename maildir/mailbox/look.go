@@ -2,8 +2,9 @@ package mailbox
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"pennypost/internal/durable"
 )
 
 // scanCost is what a scan takes for each message, about: scans that only verify our own changes take at most a hundredth of
@@ -172,7 +173,7 @@ func (f *Folder) appendUIDs(b *batch, sync bool) error {
 		return err
 	}
 	if sync {
-		if err := w.Sync(); err != nil {
+		if err := durable.Sync(w); err != nil {
 			f.opened = false
 			return err
 		}
@@ -183,8 +184,6 @@ func (f *Folder) appendUIDs(b *batch, sync bool) error {
 
 // nextModSeq is the mod-sequence of a change that happens now.
 func (f *Folder) nextModSeq() uint64 { return f.totals.modseq + 1 }
-
-var errClosed = errors.New("the mailbox is closed")
 
 // startOver writes what is known as a new snapshot with an empty log: when the log has grown, or has a torn end.
 func (f *Folder) startOver() error {

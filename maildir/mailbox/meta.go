@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"context"
 	"sort"
 	"strconv"
 	"strings"
@@ -19,6 +20,11 @@ func (f *Folder) Meta() (map[string]string, error) { return readMeta(f.disk, "."
 func (f *Folder) SetMeta(changes map[string]*string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	unlock, err := f.lock(context.Background())
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return writeMeta(f.disk, ".", changes)
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+
+	"pennypost/internal/durable"
 )
 
 // keywordsName says what keyword letters and numbers mean, for all folders of the account: a line each, "NUMBER NAME", and
@@ -80,7 +82,7 @@ func (a *Account) keyword(name string, create bool) (int, error) {
 	if _, err := file.Write([]byte(row)); err != nil {
 		return -1, err
 	}
-	if err := file.Sync(); err != nil {
+	if err := durable.Sync(file); err != nil {
 		return -1, err
 	}
 	w.load()

@@ -43,12 +43,12 @@ packages: ## what the tests drive: clients installed, other mail servers unpacke
 	@sh test/packages.sh
 
 test: packages build fmt vet lint ## all tests; says what it skipped and why
-	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -timeout 10m $(PACKAGES)
-	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 10m -v ./test/... | sed -n '/^ *--- /p;/^ok/p;/^FAIL/p;/^panic/p;/_test.go:/p'
+	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/test')
+	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 10m -v ./test/...
 	bin/maildemo check
 
 e2e: build ## only the programs against each other, clients and peers
-	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -timeout 10m -v ./test/...
+	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 10m -v ./test/...
 
 bench: ## Go benchmarks of the packages
 	$(GO) test -short -run '^$$' -bench . -benchmem $(PACKAGES)

@@ -11,9 +11,9 @@ missing=
 for c in $clients; do
 	command -v "${c%%:*}" >/dev/null 2>&1 || missing="$missing ${c##*:}"
 done
-unpack=
+unpack= # the number changes with what unpacking makes
 for s in $servers; do
-	[ -e "$cache/$s/.complete" ] || unpack="$unpack $s"
+	[ -e "$cache/$s/.complete-2" ] || unpack="$unpack $s"
 done
 [ -z "$missing$unpack" ] && { echo "packages: everything is there"; exit 0; }
 
@@ -41,7 +41,7 @@ done
 
 # A server's directory is a root for chroot(2): the package, the libraries it needs, and a shell for those who cannot do without.
 closure() {
-	{ echo "$1"; [ "$1" = exim4-daemon-light ] && echo exim4-base
+	{ echo "$1"; [ "$1" = exim4-daemon-light ] && echo exim4-base; [ "$1" = opensmtpd ] && echo dash
 	  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" 2>/dev/null |
 		grep -E '^(lib|zlib1g$|dash$)' | grep -vE '^lib.*(perl|python|debconf|pam-|systemd)'
 	} | sort -u
@@ -57,7 +57,7 @@ for s in $unpack; do
 			dpkg-deb --fsys-tarfile "$deb" | tar -C "$root" -x --keep-directory-symlink --exclude=./usr/share/doc --exclude=./usr/share/man --exclude=./usr/share/locale || { echo "packages: $deb does not unpack"; break; }
 		done
 		rm -rf "$root/.deb"
-		: >"$root/.complete"
+		: >"$root/.complete-2"
 	else
 		echo "packages: $s is not to be had ($(tail -n 1 "$root/.log" 2>/dev/null)): its tests are skipped"
 		rm -rf "$root"

@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -69,6 +71,19 @@ func (ca *CA) Issue(base string, names ...string) error {
 	if err != nil {
 		return err
 	}
+	return ca.issue(key, base, names)
+}
+
+// IssueRSA is Issue with an RSA key: OpenSMTPD 6.8 with OpenSSL 3 cannot use another.
+func (ca *CA) IssueRSA(base string, names ...string) error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	return ca.issue(key, base, names)
+}
+
+func (ca *CA) issue(key crypto.Signer, base string, names []string) error {
 	cert := &x509.Certificate{
 		SerialNumber: serial(),
 		Subject:      pkix.Name{CommonName: names[0]},
@@ -87,8 +102,8 @@ func (ca *CA) Issue(base string, names ...string) error {
 	return ca.sign(cert, key, base)
 }
 
-func (ca *CA) sign(cert *x509.Certificate, key *ecdsa.PrivateKey, base string) error {
-	der, err := x509.CreateCertificate(rand.Reader, cert, ca.cert, &key.PublicKey, ca.key)
+func (ca *CA) sign(cert *x509.Certificate, key crypto.Signer, base string) error {
+	der, err := x509.CreateCertificate(rand.Reader, cert, ca.cert, key.Public(), ca.key)
 	if err != nil {
 		return err
 	}

@@ -41,19 +41,17 @@ func (p *OpenSMTPD) config() string {
 		fmt.Fprintf(&b, "pki box cert \"/etc/tls.pem\"\npki box key \"/etc/tls.key\"\n")
 		tls = " tls pki box"
 	}
-	if o.CA != "" {
-		b.WriteString("ca lab cert \"/etc/ca.pem\"\n")
-	}
 	fmt.Fprintf(&b, "table users { %s }\n", strings.Join(pairs(o.Users), ", "))
 	fmt.Fprintf(&b, "listen on %s port %d hostname mx.%s%s\n", o.IP, o.Port, o.Domain, tls)
 	fmt.Fprintf(&b, "action box maildir \"/var/mail/vhosts/%%{dest.user}/Maildir\" virtual <users>\n")
 	fmt.Fprintf(&b, "match from any for domain \"%s\" action box\n", o.Domain)
 	if o.Relay != "" {
-		scheme := "smtp"
-		if o.CA != "" {
-			scheme = "smtp+tls"
+		scheme, verify := "smtp", ""
+		if o.CA != "" { // the name it would verify is an address here
+			scheme, verify = "smtp+tls", " tls no-verify"
 		}
-		fmt.Fprintf(&b, "action away relay host %s://%s helo mx.%s\n", scheme, o.Relay, o.Domain)
+		fmt.Fprintf(&b, "action away relay host %s://%s%s helo mx.%s\n", scheme, o.Relay, verify, o.Domain)
+		b.WriteString("match from local for any action away\n") // its own reports
 		b.WriteString("match from src 127.0.0.0/8 for any action away\n")
 	}
 	return b.String()

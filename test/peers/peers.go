@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -74,7 +75,7 @@ func Cache() string {
 
 // Available says whether the package can be run here.
 func Available(pkg string) error {
-	if _, err := os.Stat(filepath.Join(Cache(), pkg, ".complete")); err != nil {
+	if _, err := os.Stat(filepath.Join(Cache(), pkg, ".complete-2")); err != nil {
 		return fmt.Errorf("%s: %w", pkg, ErrMissing)
 	}
 	if os.Getuid() != 0 {
@@ -101,6 +102,11 @@ func prepare(name, pkg string, o Options) (*Peer, error) {
 		}
 	}
 	os.Chmod(p.path("tmp"), 0o1777)
+	for name, to := range map[string]string{"var/run": "../run", "usr/bin/sh": "dash"} { // what installing would make
+		if err := os.Symlink(to, p.path(name)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
 	for dev, minor := range map[string]uint32{"null": 3, "zero": 5, "random": 8, "urandom": 9} {
 		if err := unix.Mknod(p.path("dev/"+dev), unix.S_IFCHR|0o666, int(unix.Mkdev(1, minor))); err != nil {
 			return nil, fmt.Errorf("mknod %s: %w", dev, err)
@@ -250,8 +256,8 @@ func (p *Peer) Log() string {
 		if err != nil {
 			continue // not every server has every log
 		}
-		if len(text) > 6000 {
-			text = text[len(text)-6000:]
+		if len(text) > 12000 {
+			text = text[len(text)-12000:]
 		}
 		all.Write(text)
 	}

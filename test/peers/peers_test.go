@@ -72,7 +72,7 @@ func TestPeers(t *testing.T) {
 				t.Fatal(err)
 			}
 			cert := filepath.Join(t.TempDir(), "tls")
-			if err := l.CA.Issue(cert, "mx."+domain, kind.ip); err != nil {
+			if err := l.CA.IssueRSA(cert, "mx."+domain, kind.ip); err != nil {
 				t.Fatal(err)
 			}
 			p, err := kind.start(Options{Dir: t.TempDir(), Domain: domain, IP: kind.ip, Port: l.Base + 25, Users: []string{"alice", "bob"}, Relay: h.Addr("SMTP"),

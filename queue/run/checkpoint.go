@@ -120,6 +120,9 @@ func (r *Runner) recall() error {
 	return r.Spool.Results(since, func(ev *queue.Event) error {
 		switch ev.Kind {
 		case queue.End, queue.Remove:
+			if ev.Why == queue.Moved {
+				break // mv to hold/ looks like rm; when the file comes back it is not to be taken for one that has ended
+			}
 			r.ended[ev.ID] = true
 			delete(r.replay, ev.ID)
 		case queue.Release:

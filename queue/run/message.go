@@ -176,8 +176,8 @@ func (r *Runner) unreadable(m *message, name string, err error) error {
 // vanished is a message that somebody has moved or removed: no bounce, no noise.
 func (r *Runner) vanished(m *message) {
 	if m.flags&checkedFlag != 0 {
-		r.add(m, &queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Remove, Why: "removed or moved by somebody"})
-		r.log.Remove(m.id, "removed or moved by somebody")
+		r.add(m, &queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Remove, Why: queue.Moved})
+		r.log.Remove(m.id, queue.Moved)
 	}
 	r.forget(m)
 }

@@ -91,6 +91,10 @@ type Event struct {
 	Delay   time.Duration  // deliver: since acceptance
 }
 
+// Moved is the Why of a Remove whose file was simply gone: somebody ran rm, or mv to hold/, from where
+// it may come back. Such a message is not at its end.
+const Moved = "removed or moved by somebody"
+
 // outcome is what a kind of event means for its recipient.
 func outcome(k Kind) status.Outcome {
 	switch k {

@@ -68,7 +68,7 @@ func (st *State) Add(ev *Event) {
 	st.Attempts = max(st.Attempts, ev.Attempt)
 	switch ev.Kind {
 	case End, Remove:
-		st.Ended = true
+		st.Ended = st.Ended || ev.Kind == End || ev.Why != Moved
 	case Delay:
 		st.Delayed = true
 	case Bounce:

@@ -60,6 +60,23 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// A message that somebody moved to hold/ and back has not ended.
+func TestMoved(t *testing.T) {
+	ev := Event{ID: "0fk2v9qk3x7m2c000-a", Kind: Remove, Why: Moved}
+	text := ev.Append(nil)
+	ev, err := ParseEvent(text[:len(text)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Envelope{Rcpts: []Rcpt{{1, bob, ""}}}
+	if Fold(e, []Event{ev}).Ended {
+		t.Error("ended")
+	}
+	if ev.Why = ""; !Fold(e, []Event{ev}).Ended {
+		t.Error("removed, and not ended")
+	}
+}
+
 // TestList keeps more recipients than an envelope holds.
 func TestList(t *testing.T) {
 	s := onDisk(t)

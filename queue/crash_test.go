@@ -275,3 +275,86 @@ func TestS136Fsync(t *testing.T) {
 		t.Errorf("left as %s", name)
 	}
 }
+
+// TestS135Moves: a disk that refuses any one step of a move leaves one message, its state, and no litter;
+// the same move succeeds later.
+func TestS135Moves(t *testing.T) {
+	id := "0fk2v9qk3x7m2c000-a"
+	moves := map[string]func(s *Spool, name string) error{
+		"take":  func(s *Spool, name string) error { _, err := s.Take(name); return err },
+		"hold":  func(s *Spool, name string) error { return s.Hold(name, "a rule") },
+		"bad":   func(s *Spool, name string) error { return s.Bad(name, "a test") },
+		"state": func(s *Spool, name string) error { return s.AppendState(name, true, &Event{ID: id, Kind: Delay}) },
+	}
+	for what, move := range moves {
+		for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
+			for n := 1; ; n++ {
+				disk := faultdisk.New()
+				s := empty(t, disk)
+				if err := accept(s, id, message, false); err != nil {
+					t.Fatal(err)
+				}
+				start := "in/mx/new/" + id
+				if err := s.AppendState(start, true, &Event{ID: id, Kind: Defer, Num: Num{N: 1}, Attempt: 1}); err != nil {
+					t.Fatal(err)
+				}
+				disk.FailAt(n, cause)
+				err := move(s, start)
+				failed := disk.Failed()
+				step := fmt.Sprintf("%s: %v at step %d (%s)", what, cause, n, disk.LastStep())
+				disk.FailAt(0, nil)
+				if failed && err != nil {
+					if found := whole(t, s); len(found) != 1 || found[id] != message {
+						t.Errorf("%s: found %q", step, found)
+					}
+					if events, err := s.ReadState(start); err != nil || len(events) == 0 || events[0].Attempt != 1 {
+						t.Errorf("%s: state %v, %v", step, events, err)
+					}
+					for name := range disk.Files() {
+						if strings.HasSuffix(name, ".why") || strings.Contains(name, "/tmp/") {
+							t.Errorf("%s: left %s", step, name)
+						}
+					}
+					name, err := s.Find(id)
+					if err == nil {
+						err = move(s, name)
+					}
+					if err != nil {
+						t.Errorf("%s: later: %v", step, err)
+					}
+				}
+				if !failed {
+					break
+				}
+			}
+		}
+	}
+}
+
+// TestS135Journal: a line that could not be written whole does not spoil the next one.
+func TestS135Journal(t *testing.T) {
+	for n := 1; ; n++ {
+		disk := faultdisk.New()
+		s := empty(t, disk)
+		s.SyncEvery = time.Hour
+		j := s.OpenJournal(nil)
+		disk.FailAt(n, syscall.ENOSPC)
+		lost := 0
+		for i := range 3 {
+			if err := j.Add(&Event{Time: time.Now(), ID: "0fk2v9qk3x7m2c000-a", Kind: Deliver, Num: Num{N: i + 1}}); err != nil {
+				lost++
+			}
+		}
+		failed := disk.Failed()
+		disk.FailAt(0, nil)
+		got := 0
+		err := s.Results(time.Time{}, func(*Event) error { got++; return nil })
+		if err != nil || got != 3-lost || lost > 1 {
+			t.Errorf("step %d (%s): %d lines, %d lost, %v", n, disk.LastStep(), got, lost, err)
+		}
+		j.Close()
+		if !failed {
+			break
+		}
+	}
+}

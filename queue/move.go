@@ -79,9 +79,7 @@ func (s *Spool) Hold(name, reason string) error {
 		return err
 	}
 	if err := s.move(name, "hold", id); err != nil {
-		if gone(err) {
-			s.Disk.Remove("hold/" + id + ".why")
-		}
+		s.Disk.Remove("hold/" + id + ".why")
 		return err
 	}
 	s.sides.Delete(id)

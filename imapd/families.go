@@ -5,8 +5,6 @@ import "pennypost/maildir/mailbox"
 var (
 	mailboxVerbs []verb
 	appendVerbs  []verb
-	storeVerbs   []verb
-	copyVerbs    []verb
 	searchVerbs  []verb
 	metaVerbs    []verb
 	idleVerbs    []verb

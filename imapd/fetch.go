@@ -200,10 +200,7 @@ func (s *session) markSeen(f *fetching, uids sequence.Set) (*mailbox.View, error
 		return nil, err
 	}
 	f.want(itemFlags)
-	eachIndex(view, unseen, func(i int) bool {
-		b.silent[view.UID(i)] = view.ModSeq(i)
-		return true
-	})
+	b.own = ownChange{uids: unseen, mode: mailbox.Add, flags: mailbox.Seen}
 	return view, nil
 }
 

@@ -63,7 +63,7 @@ func (s *session) selectBox(c *command) reply {
 		folder.Close()
 		return s.failed(err)
 	}
-	s.box = &selected{folder: folder, view: view, readOnly: c.name == "EXAMINE" || s.readOnlyTo(name), keywords: folder.Keywords(), silent: map[uint32]uint64{}}
+	s.box = &selected{folder: folder, view: view, readOnly: c.name == "EXAMINE" || s.readOnlyTo(name), keywords: folder.Keywords()}
 	s.state = selectedState
 	s.claim(0)
 	s.describe(name)

@@ -32,6 +32,7 @@ type session struct {
 	enabled  extension    // by ENABLE, or by a command that implies it
 	box      *selected    // in the selected state
 	saved    sequence.Set // "$" (RFC 5182): UIDs
+	byUID    bool         // the command under way is a UID command: what is told of messages has their UID
 	failures int          // of logins
 	mistakes int          // BAD in a row
 	text     []byte       // of the command
@@ -244,6 +245,7 @@ func (s *session) run(c wire.Command) {
 		cmd.name = "UID " + d.Keyword("a command")
 		cmd.uid = true
 	}
+	s.byUID = cmd.uid
 	if d.Err() != nil {
 		tag := cmd.tag
 		if tag == "" {

@@ -14,10 +14,10 @@ type selected struct {
 	folder   *mailbox.Folder
 	view     *mailbox.View
 	readOnly bool
-	held     []uint32          // UIDs that are gone and still have a number, because the client was not told; ascending
-	recent   sequence.Set      // UIDs that are \Recent in this session (RFC 3501 section 2.3.2)
-	keywords []string          // as FLAGS told them last
-	silent   map[uint32]uint64 // mod-sequences of changes of our own that are not told again
+	held     []uint32     // UIDs that are gone and still have a number, because the client was not told; ascending
+	recent   sequence.Set // UIDs that are \Recent in this session (RFC 3501 section 2.3.2)
+	keywords []string     // as FLAGS told them last
+	own      ownChange    // flags this session changed itself, until they are told or not
 }
 
 // count is how many messages the client numbers.
@@ -105,8 +105,9 @@ func (s *session) tell(expungesToo bool) {
 		s.lost(err)
 		return
 	}
-	d := view.Since(b.view)
-	was := b.view.Len()
+	before := b.view
+	d := view.Since(before)
+	was := before.Len()
 	if expungesToo {
 		s.tellGone(d.Vanished)
 	} else {
@@ -123,7 +124,7 @@ func (s *session) tell(expungesToo bool) {
 			s.number(b.recent.Count(), "RECENT")
 		}
 	}
-	s.tellFlags(d.Changed)
+	s.tellFlags(before, d.Changed)
 }
 
 // tellGone announces expunged messages: those of the delta and those held back.
@@ -154,55 +155,91 @@ func (s *session) tellGone(gone sequence.Set) {
 	var gonest sequence.Set
 	for _, uid := range all {
 		gonest.Add(uid)
-		delete(b.silent, uid)
 	}
 	b.recent = b.recent.Without(gonest)
 	s.saved = s.saved.Without(gonest)
 }
 
-// tellFlags announces changed flags.
-func (s *session) tellFlags(changed []uint32) {
+// tellFlags announces flags: those that others changed since the view before was taken, and those a STORE of this session asks for. Of
+// the outcome of its own silent changes a client wants to know only the mod-sequence (RFC 7162 section 3.1.3).
+func (s *session) tellFlags(before *mailbox.View, changed []uint32) {
 	b := s.box
 	s.tellKeywords()
-	for _, uid := range changed {
+	own := b.own
+	b.own = ownChange{}
+	one := func(uid uint32) {
 		i, ok := b.view.Find(uid)
 		if !ok {
-			continue
+			return
 		}
-		if modseq, own := b.silent[uid]; own {
-			delete(b.silent, uid)
-			if modseq == b.view.ModSeq(i) && s.enabled&condstore == 0 {
-				continue
+		silent := false
+		if own.uids.Has(uid) && !(own.tell.Has(uid) && own.loud) {
+			at, ok := before.Find(uid)
+			silent = ok && own.makes(before.Flags(at)) == b.view.Flags(i)
+		}
+		if !silent {
+			s.fetchFlags(i)
+		} else if s.enabled&condstore != 0 {
+			s.fetchModSeq(i)
+		}
+	}
+	for at := range own.tell.All { // what was asked for and what changed, in one ascending pass
+		for len(changed) > 0 && changed[0] <= at {
+			if changed[0] < at {
+				one(changed[0])
 			}
+			changed = changed[1:]
 		}
-		s.fetchFlags(i)
+		one(at)
+	}
+	for _, uid := range changed {
+		one(uid)
 	}
 }
 
 // fetchFlags writes the FETCH response that says a message's flags, with what RFC 7162 wants beside them.
 func (s *session) fetchFlags(i int) {
-	b := s.box
-	uid := b.view.UID(i)
-	if s.enabled&uidOnly != 0 {
-		s.out = strconv.AppendUint(append(s.out, "* "...), uint64(uid), 10)
-		s.out = append(s.out, " UIDFETCH (FLAGS "...)
-	} else {
-		n, _ := b.number(uid)
-		s.out = strconv.AppendUint(append(s.out, "* "...), uint64(n), 10)
-		s.out = append(s.out, " FETCH ("...)
-		if s.enabled&qresync != 0 {
-			s.out = strconv.AppendUint(append(s.out, "UID "...), uint64(uid), 10)
-			s.out = append(s.out, ' ')
-		}
-		s.out = append(s.out, "FLAGS "...)
-	}
-	s.out = s.flagList(s.out, b.view.Flags(i), uid)
+	s.fetchBegin(i)
+	s.out = s.flagList(append(s.out, "FLAGS "...), s.box.view.Flags(i), s.box.view.UID(i))
 	if s.enabled&condstore != 0 {
-		s.out = strconv.AppendUint(append(s.out, " MODSEQ ("...), b.view.ModSeq(i), 10)
-		s.out = append(s.out, ')')
+		s.out = append(s.out, ' ')
+		s.modSeqItem(i)
 	}
 	s.out = append(s.out, ")\r\n"...)
 	s.spill()
+}
+
+// fetchModSeq writes the FETCH response that says only that a mod-sequence is another.
+func (s *session) fetchModSeq(i int) {
+	s.fetchBegin(i)
+	s.modSeqItem(i)
+	s.out = append(s.out, ")\r\n"...)
+	s.spill()
+}
+
+// fetchBegin writes what an unsolicited FETCH begins with, and the UID where QRESYNC wants it (RFC 7162 section 3.2.4) or a UID command asked
+// for the flags (RFC 9051 section 6.4.9).
+func (s *session) fetchBegin(i int) {
+	b := s.box
+	uid := b.view.UID(i)
+	s.out = append(s.out, "* "...)
+	if s.enabled&uidOnly != 0 {
+		s.out = strconv.AppendUint(s.out, uint64(uid), 10)
+		s.out = append(s.out, " UIDFETCH ("...)
+		return
+	}
+	n, _ := b.number(uid)
+	s.out = strconv.AppendUint(s.out, uint64(n), 10)
+	s.out = append(s.out, " FETCH ("...)
+	if s.enabled&qresync != 0 || s.byUID {
+		s.out = strconv.AppendUint(append(s.out, "UID "...), uint64(uid), 10)
+		s.out = append(s.out, ' ')
+	}
+}
+
+func (s *session) modSeqItem(i int) {
+	s.out = strconv.AppendUint(append(s.out, "MODSEQ ("...), s.box.view.ModSeq(i), 10)
+	s.out = append(s.out, ')')
 }
 
 // systemNames are the flags as IMAP spells them, in our order.

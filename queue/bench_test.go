@@ -58,3 +58,37 @@ func BenchmarkEvent(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkTake is the way of a message whose first attempt was not enough: loaded, taken, its state noted.
+func BenchmarkTake(b *testing.B) {
+	s := onDisk(b)
+	s.Disk.Hold(NewDirs()...)
+	to := path(b, "bob@example.org")
+	for b.Loop() {
+		b.StopTimer()
+		id := s.NewID()
+		e := Envelope{ID: id, Via: "mx", From: to, Rcpts: []Rcpt{{N: 1, To: to}}, Body: Body{Length: -1}}
+		f, err := s.Disk.Create("in/mx/new/"+id, 0o660)
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.Write(e.Append(nil))
+		f.Close()
+		b.StartTimer()
+		m, err := s.Load("in/mx/new/"+id, false)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.Close()
+		name, err := s.Take(m.Name)
+		if err == nil {
+			err = s.AppendState(name, false, &Event{ID: id, Kind: Defer, Num: Num{N: 1}, Attempt: 1})
+		}
+		if err == nil {
+			err = s.Remove(name)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

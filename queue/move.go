@@ -62,6 +62,10 @@ func (s *Spool) minute(dir string, again bool) error {
 func (s *Spool) move(name, dir, id string) error {
 	from, base := split(name)
 	for _, ending := range side {
+		// Fresh mail has none, and to ask is cheaper than to try.
+		if _, err := s.Disk.Stat(from + "/" + id + ending); gone(err) {
+			continue
+		}
 		if err := s.Disk.Rename(from+"/"+id+ending, dir+"/"+id+ending); err != nil && !gone(err) {
 			return err
 		}

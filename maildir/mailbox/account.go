@@ -33,6 +33,7 @@ type Account struct {
 	o    Options
 	disk durable.Disk
 	host string
+	open maildir.Opener // durable.Open but in tests
 
 	mu      sync.Mutex
 	folders map[string]*Folder // by directory
@@ -44,11 +45,13 @@ type Account struct {
 }
 
 // OpenAccount opens root, and makes it where the store is mounted.
-func OpenAccount(root string, o Options) (*Account, error) {
+func OpenAccount(root string, o Options) (*Account, error) { return openAccount(root, o, durable.Open) }
+
+func openAccount(root string, o Options, open maildir.Opener) (*Account, error) {
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real
 	}
-	store := maildir.Store{Stamp: o.Stamp}
+	store := maildir.Store{Stamp: o.Stamp, Open: open}
 	m, err := store.Get(root)
 	if errors.Is(err, maildir.ErrNotMounted) {
 		return nil, fmt.Errorf("%w: %v", ErrUnavailable, err)
@@ -66,7 +69,7 @@ func OpenAccount(root string, o Options) (*Account, error) {
 	if host == "" {
 		host, _ = os.Hostname()
 	}
-	a := &Account{root: root, o: o, disk: m.Disk, host: maildir.Host(host), folders: map[string]*Folder{}}
+	a := &Account{root: root, o: o, disk: m.Disk, host: maildir.Host(host), open: open, folders: map[string]*Folder{}}
 	a.words = &words{account: a}
 	return a, nil
 }
@@ -84,7 +87,7 @@ func (a *Account) Folder(name string) (*Folder, error) {
 		return f, nil
 	}
 	path := filepath.Join(a.root, dir)
-	disk, err := durable.Open(path)
+	disk, err := a.open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		return nil, ErrNoMailbox
 	}

@@ -33,24 +33,22 @@ const batchLen = 256
 
 // begin takes the lock and brings the folder up to date; done gives the lock back. f.mu is held.
 func (f *Folder) begin(ctx context.Context) (done func(), err error) {
-	if err := f.look(ctx, true); err != nil {
-		return nil, err
-	}
-	unlock, err := f.lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err = f.catchUp(); err == nil {
-		var changed bool
-		if changed, err = f.dirsChanged(); changed && err == nil {
-			err = f.sync(ctx)
+	for try := 0; ; try++ {
+		if err := f.look(ctx, true); err != nil {
+			return nil, err
+		}
+		unlock, err := f.lock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err = f.meet(ctx); err == nil {
+			return unlock, nil
+		}
+		unlock()
+		if err != errReload || try == 5 {
+			return nil, err
 		}
 	}
-	if err != nil {
-		unlock()
-		return nil, err
-	}
-	return unlock, nil
 }
 
 // each runs do for the messages of uids in batches, each under the lock of its own.
@@ -60,9 +58,6 @@ func (f *Folder) each(ctx context.Context, uids sequence.Set, do func(batch []en
 	var last uint32
 	for {
 		done, err := f.begin(ctx)
-		if err == errReload {
-			continue
-		}
 		if err != nil {
 			return err
 		}
@@ -114,13 +109,14 @@ func (f *Folder) within(uids sequence.Set, visit func(*entry) bool) {
 
 // Store changes flags, file by file, and gives new mod-sequences to those it changed. A store that changes nothing gives none.
 func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags Flags, unchangedSince uint64) (s Stored, err error) {
-	found := sequence.Set{}
+	found, next := sequence.Set{}, uint32(0)
 	err = f.each(ctx, uids, func(list []entry) error {
 		modseq := f.nextModSeq()
 		if err := f.reserve(f.totals.uidNext, modseq); err != nil {
 			return err
 		}
 		t := &f.totals
+		next = t.uidNext
 		var changed []entry
 		var words batch
 		for i := range list {
@@ -167,7 +163,7 @@ func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags 
 		return f.write(&record{kind: recFlags, flags: changed})
 	})
 	for _, r := range uids { // what was asked for and never seen is gone
-		for n := uint64(r.Lo); n <= uint64(r.Hi) && n < uint64(f.totals.uidNext); n++ {
+		for n := uint64(r.Lo); n <= uint64(r.Hi) && n < uint64(next); n++ {
 			if !found.Has(uint32(n)) {
 				s.Gone.Add(uint32(n))
 			}
@@ -286,6 +282,7 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 			return err
 		}
 		var dead []uint32
+		var last error
 		for i := range list {
 			e := &list[i]
 			if !wanted(e) {
@@ -293,26 +290,28 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 			}
 			wasNew, sum := e.state&inNew != 0, hashName(e.key+e.ending())
 			err := f.discard(e)
-			if errors.Is(err, fs.ErrNotExist) {
-				if f.find(e) {
+			for try := 0; errors.Is(err, fs.ErrNotExist) && try < 5; try++ { // renamed since; or removed, which is what we wanted
+				if err = nil; f.find(e) {
 					wasNew, sum = e.state&inNew != 0, hashName(e.key+e.ending())
 					err = f.discard(e)
-				} else {
-					err = nil
 				}
 			}
+			if errors.Is(err, fs.ErrNotExist) { // it is renamed all the time, and stays
+				continue
+			}
 			if err != nil {
-				return err
+				last = err
+				break
 			}
 			f.left(wasNew, sum)
 			dead = append(dead, e.uid)
 			gone.Add(e.uid)
 		}
 		if len(dead) == 0 {
-			return nil
+			return last
 		}
 		f.touched(&f.totals, "cur", "new")
-		return f.bury(dead, modseq)
+		return errors.Join(f.bury(dead, modseq), last)
 	})
 	return gone, err
 }

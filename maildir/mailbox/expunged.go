@@ -21,12 +21,12 @@ func (a *Account) expungedArea(now time.Time) (durable.Disk, error) {
 			return nil, err
 		}
 	}
-	return durable.Open(filepath.Join(filepath.Dir(a.root), day))
+	return a.open(filepath.Join(filepath.Dir(a.root), day))
 }
 
 // aboveRoot is the directory the Maildir lies in, and its name there: renames to the undelete area cross the root.
 func (a *Account) aboveRoot() (durable.Disk, string, error) {
-	a.once.Do(func() { a.above, a.aboveErr = durable.Open(filepath.Dir(a.root)) })
+	a.once.Do(func() { a.above, a.aboveErr = a.open(filepath.Dir(a.root)) })
 	return a.above, filepath.Base(a.root), a.aboveErr
 }
 

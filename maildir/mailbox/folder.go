@@ -21,31 +21,33 @@ type Folder struct {
 	disk    durable.Disk
 	users   int // sessions, counted by the account
 
-	mu       sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
-	opened   bool
-	validity uint32
-	id       string
-	gen      uint64
-	log      durable.File // for reading
-	pos      int64        // octets of the log taken in
-	totals   totals
-	lost     []interval
-	k        map[byte]string // the K lines of mb-uids
-	letters  *letterMap
-	snap     *snapshot
-	view     *View  // nil until somebody needs messages
-	table    *table // nil until a scan needs it
-	ring     []change
-	changeNo uint64               // of the last change
-	losses   uint64               // how often the view was read anew
-	suspects map[uint32]time.Time // missing in a scan that proves nothing, since when
-	emptied  time.Time            // since when most of the folder seems gone
-	dead     []tombstone          // of mb-uids up to deadSize, for VanishedSince
-	deadSize int64
-	floor    uint64
-	learnt   int // sizes, dates and places in the cache found out since the last snapshot
-	watch    watch
-	blank    bool // flags are not known yet: the first scan after a rebuild fills them in
+	mu        sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
+	opened    bool
+	validity  uint32
+	id        string
+	gen       uint64
+	log       durable.File // for reading
+	logInode  uint64
+	uidsInode uint64 // of mb-uids as it was when it was read or written whole
+	pos       int64  // octets of the log taken in
+	totals    totals
+	lost      []interval
+	k         map[byte]string // the K lines of mb-uids
+	letters   *letterMap
+	snap      *snapshot
+	view      *View  // nil until somebody needs messages
+	table     *table // nil until a scan needs it
+	ring      []change
+	changeNo  uint64               // of the last change
+	losses    uint64               // how often the view was read anew
+	suspects  map[uint32]time.Time // missing in a scan that proves nothing, since when
+	emptied   time.Time            // since when most of the folder seems gone
+	dead      []tombstone          // of mb-uids up to deadSize, for VanishedSince
+	deadSize  int64
+	floor     uint64
+	learnt    int // sizes, dates and places in the cache found out since the last snapshot
+	watch     watch
+	blank     bool // flags are not known yet: the first scan after a rebuild fills them in
 }
 
 // change is one record as sessions need it to know what happened between two views.
@@ -136,6 +138,7 @@ func (f *Folder) attach() bool {
 		return false
 	}
 	f.use(snap, log, pos, t)
+	f.logInode, f.uidsInode = logInfo.Inode, info.Inode
 	return true
 }
 
@@ -231,11 +234,17 @@ func (f *Folder) catchUp() error {
 
 func (f *Folder) readLog() error {
 	info, err := f.disk.Stat(logName(f.gen))
-	if err != nil || info.Size <= f.pos {
-		if err == nil && info.Size < f.pos {
-			return errReload
-		}
+	if errors.Is(err, fs.ErrNotExist) {
+		return errReload
+	}
+	if err != nil {
 		return err
+	}
+	if info.Inode != f.logInode || info.Size < f.pos { // somebody deleted it, and somebody made it again
+		return errReload
+	}
+	if info.Size == f.pos {
+		return nil
 	}
 	b := make([]byte, info.Size-f.pos)
 	n, _ := f.log.ReadAt(b, f.pos)
@@ -404,7 +413,8 @@ func (f *Folder) write(r *record) error {
 	defer w.Close()
 	if info, err := w.Stat(); err != nil {
 		return err
-	} else if info.Size != f.pos { // a torn record: nothing can follow it
+	} else if info.Inode != f.logInode || info.Size != f.pos { // it was deleted, or ends with a torn record that nothing can follow
+		f.apply(r)
 		return f.startOver()
 	}
 	if n, err := w.Write(b); err != nil || n != len(b) {

@@ -14,7 +14,9 @@ const logMagic = "mblog1\n\x00"
 
 const logHead = len(logMagic) + 8 + 12 // magic, generation, boot id
 
-func logName(gen uint64) string { return fmt.Sprintf("mb-log.%d", gen) }
+const logPrefix = "mb-log."
+
+func logName(gen uint64) string { return fmt.Sprintf("%s%d", logPrefix, gen) }
 
 // kinds of records.
 const (

@@ -2,6 +2,8 @@ package mailbox
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 
 	"pennypost/internal/durable"
@@ -30,6 +32,34 @@ func (f *Folder) Counts(ctx context.Context) (Counts, error) {
 		return Counts{}, err
 	}
 	return f.counts(), nil
+}
+
+// Weighed is Counts with the sizes of all messages, also of those that nobody has asked for before (RFC 8438).
+func (f *Folder) Weighed(ctx context.Context) (Counts, error) {
+	n, err := f.Counts(ctx)
+	f.mu.Lock()
+	uncounted := f.totals.uncounted
+	f.mu.Unlock()
+	if err != nil || uncounted == 0 {
+		return n, err
+	}
+	view, err := f.Look(ctx)
+	if err != nil {
+		return Counts{}, err
+	}
+	n = view.Counts()
+	n.Size, n.DeletedSize = 0, 0
+	for i := range view.Len() {
+		size, err := view.Size(i)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		n.Size += size
+		if view.Flags(i)&Deleted != 0 {
+			n.DeletedSize += size
+		}
+	}
+	return n, nil
 }
 
 // look is Look with f.mu held; messages are loaded if a scan needs them, or when wanted.
@@ -72,7 +102,23 @@ func (f *Folder) lookOnce(ctx context.Context, messages bool) error {
 		return err
 	}
 	defer unlock()
+	return f.meet(ctx)
+}
+
+// meet takes in the log and the directories with the lock held. Whoever held it before us may have done it all.
+func (f *Folder) meet(ctx context.Context) error {
 	if err := f.catchUp(); err != nil {
+		return err
+	}
+	info, err := f.disk.Stat(uidsName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || info.Size != f.totals.uidsSize || info.Inode != f.uidsInode { // somebody edited or restored it, or a batch was torn
+		f.opened = false
+		return errReload
+	}
+	if changed, err := f.dirsChanged(); err != nil || !changed {
 		return err
 	}
 	return f.sync(ctx)
@@ -240,6 +286,11 @@ func (f *Folder) writeSnapshot(chunks []*chunk) error {
 	if snap == nil || err != nil {
 		return errReload
 	}
+	logInfo, err := log.Stat()
+	if err != nil {
+		return err
+	}
+	f.logInode = logInfo.Inode
 	view, table, ring, losses := f.view, f.table, f.ring, f.losses
 	f.use(snap, log, int64(logHead), f.totals)
 	if view != nil {

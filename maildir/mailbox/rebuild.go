@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"sort"
+	"strconv"
+	"strings"
 	"time"
 
 	"pennypost/internal/durable"
@@ -30,7 +32,10 @@ func (f *Folder) rebuild(ctx context.Context) error {
 		return err
 	}
 	next := u.next
-	if u.boot != bootID() || old == nil {
+	if old != nil {
+		next = max(next, old.uidNext)
+	}
+	if u.boot != bootID() || old == nil || u.torn {
 		next = max(next, u.bound)
 	}
 	info, err := f.disk.Stat(uidsName)
@@ -53,7 +58,8 @@ func (f *Folder) rebuild(ctx context.Context) error {
 	f.totals.uidBound, f.totals.modBound = u.bound, u.modBound
 	f.blank = old == nil
 	var slots []*slot
-	slots, f.gen = f.entriesOf(u, old, fresh)
+	slots = f.entriesOf(u, old, fresh)
+	f.gen = f.lastGeneration()
 	f.lost = nil
 	if old != nil {
 		f.lost = append(old.lost, interval{old.modseq, fresh})
@@ -149,15 +155,16 @@ func (f *Folder) replaceUIDs(u *uids) error {
 		f.disk.Remove(temp)
 		return err
 	}
-	f.totals.uidsSize = int64(len(text))
+	f.totals.uidsSize, f.uidsInode = int64(len(text)), info.Inode
 	return nil
 }
 
 // salvaged is what old caches still know: they may be of another run of the machine, or lag behind mb-uids.
 type salvaged struct {
-	view   *View
-	modseq uint64
-	lost   []interval
+	view    *View
+	uidNext uint32
+	modseq  uint64
+	lost    []interval
 }
 
 // salvage reads mb-index and its log though they are not trusted as they are; nil when they are of no use.
@@ -177,7 +184,6 @@ func (f *Folder) salvage(u *uids) *salvaged {
 	s.letters = snap.meaning
 	s.view = newView(s, snap.slots())
 	s.totals = snap.totals
-	f.gen = snap.gen
 	if text, err := f.readFile(logName(snap.gen)); err == nil && len(text) >= logHead && string(text[:len(logMagic)]) == logMagic {
 		for text = text[logHead:]; ; {
 			r, n := decodeRecord(text)
@@ -200,11 +206,11 @@ func (f *Folder) salvage(u *uids) *salvaged {
 	if snap.bad.Load() {
 		return nil
 	}
-	return &salvaged{s.view, s.totals.modseq, snap.lost}
+	return &salvaged{s.view, s.totals.uidNext, s.totals.modseq, snap.lost}
 }
 
-// entriesOf makes the chunks of the messages mb-uids has, with what the old caches know of them, and says which generation they are of.
-func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) ([]*slot, uint64) {
+// entriesOf makes the chunks of the messages mb-uids has, with what the old caches know of them.
+func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) []*slot {
 	order := make([]uint32, 0, len(u.live))
 	for uid := range u.live {
 		order = append(order, uid)
@@ -234,7 +240,23 @@ func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) ([]*slot, uint6
 		}
 		list = append(list, e)
 	}
-	return addTo(nil, list), f.gen
+	return addTo(nil, list)
+}
+
+// lastGeneration is the newest log there is, though its index is gone: those who follow it must be told to go on.
+func (f *Folder) lastGeneration() (gen uint64) {
+	names, err := f.disk.ReadDir(".")
+	if err != nil {
+		return 0
+	}
+	for _, name := range names {
+		if number, ok := strings.CutPrefix(name, logPrefix); ok {
+			if n, err := strconv.ParseUint(number, 10, 63); err == nil {
+				gen = max(gen, n)
+			}
+		}
+	}
+	return gen
 }
 
 // tombstones is the UIDs with a tombstone above modseq; exact when none of them may have been forgotten.

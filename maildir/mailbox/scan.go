@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -119,6 +120,9 @@ func (f *Folder) sync(ctx context.Context) error {
 	f.pair(found, &gone)
 	if err := f.number(found.added, modseq); err != nil {
 		return err
+	}
+	if len(f.suspects) > 0 || !f.emptied.IsZero() { // whoever comes next, and be it another process, looks again
+		found.new.state.verified, found.cur.state.verified = false, false
 	}
 	f.totals.new, f.totals.cur = found.new.state, found.cur.state
 	if f.blank || len(found.added)+len(found.changed) > 4*chunkLen {
@@ -281,16 +285,19 @@ func (f *Folder) proven(found *findings) []uint32 {
 	} else {
 		f.emptied = time.Time{}
 	}
+	missing, gone := found.missing, []uint32(nil)
 	if found.new.whole && found.cur.whole {
 		again, err := f.list("new") // a message that moved from cur to new between our two lists
 		if err == nil && again.state.sum == found.new.state.sum {
 			f.suspects = nil
-			return found.missing
+			return missing
+		}
+		if err == nil && again.whole {
+			missing, gone = f.split(missing, again)
 		}
 	}
-	suspects := make(map[uint32]time.Time, len(found.missing))
-	var gone []uint32
-	for _, uid := range found.missing {
+	suspects := make(map[uint32]time.Time, len(missing))
+	for _, uid := range missing {
 		since, ok := f.suspects[uid]
 		if !ok {
 			since = now
@@ -302,7 +309,25 @@ func (f *Folder) proven(found *findings) []uint32 {
 		suspects[uid] = since
 	}
 	f.suspects = suspects
+	slices.Sort(gone)
 	return gone
+}
+
+// split tells the missing messages that another listing has from those that are gone.
+func (f *Folder) split(missing []uint32, l *listing) (there, gone []uint32) {
+	keys := make(map[string]bool, len(l.end))
+	for i := range l.end {
+		keys[maildir.Key(string(l.name(i)))] = true
+	}
+	for _, uid := range missing {
+		i, _ := f.view.Find(uid)
+		if c, j := f.view.at(i); keys[string(c.key(j))] {
+			there = append(there, uid)
+		} else {
+			gone = append(gone, uid)
+		}
+	}
+	return there, gone
 }
 
 // pair keeps the UID of a message whose name got sizes appended later (",S=" and the like): a missing and a new message
@@ -401,45 +426,45 @@ func (f *Folder) bury(gone []uint32, modseq uint64) error {
 	return f.write(&record{kind: recGone, gone: gone, modseq: modseq})
 }
 
-// separate gives files with the key of another file a key of their own; a second name of the same file goes.
+// separate gives files with the key of another file a key of their own; a second name of the same file goes. A file that moved while we
+// read has two names too, for a moment: only those that are still there together count.
 func (f *Folder) separate(paths []string) {
+	doubled := map[string][]string{}
 	for _, path := range paths {
-		dir, name := path[:4], path[4:]
-		key, info := maildir.Key(name), name[len(maildir.Key(name)):]
-		if f.sameFile(dir, name, key) {
-			f.disk.Remove(path)
-			continue
-		}
-		stat, err := f.disk.Stat(path)
-		if err != nil {
-			continue
-		}
-		wire, err := f.countWire(path)
-		if err != nil {
-			continue
-		}
-		f.disk.RenameNew(path, dir+newKey(time.Now(), f.account.host, stat.Size, wire)+info)
+		doubled[maildir.Key(path[4:])] = nil
 	}
-}
-
-// sameFile reports whether another name with the key is a link to the same file.
-func (f *Folder) sameFile(dir, name, key string) bool {
-	mine, err := f.disk.Stat(dir + name)
-	if err != nil || mine.Links < 2 {
-		return false
-	}
-	for _, d := range []string{"cur/", "new/"} {
-		names, err := f.disk.ReadDir(d[:3])
+	for _, dir := range []string{"cur/", "new/"} {
+		names, err := f.disk.ReadDir(dir[:3])
 		if err != nil {
-			return false
+			return
 		}
-		for _, other := range names {
-			if (d != dir || other != name) && maildir.Key(other) == key {
-				if info, err := f.disk.Stat(d + other); err == nil && info.Inode == mine.Inode && info.Dev == mine.Dev {
-					return true
+		for _, name := range names {
+			if key := maildir.Key(name); name[0] != '.' {
+				if at, ok := doubled[key]; ok {
+					doubled[key] = append(at, dir+name)
 				}
 			}
 		}
 	}
-	return false
+	for key, at := range doubled {
+		var kept []durable.Info
+		for _, path := range at {
+			info, err := f.disk.Stat(path)
+			if err != nil || !info.Mode.IsRegular() {
+				continue
+			}
+			if slices.ContainsFunc(kept, func(k durable.Info) bool { return k.Inode == info.Inode && k.Dev == info.Dev }) {
+				if info.Links > 1 {
+					f.disk.Remove(path)
+				}
+				continue
+			}
+			if kept = append(kept, info); len(kept) == 1 {
+				continue
+			}
+			if wire, err := f.countWire(path); err == nil {
+				f.disk.RenameNew(path, path[:4]+newKey(time.Now(), f.account.host, info.Size, wire)+path[4+len(key):])
+			}
+		}
+	}
 }

@@ -16,7 +16,6 @@ import (
 	"pennypost/internal/config"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
-	"pennypost/internal/order"
 )
 
 func main() {
@@ -29,11 +28,12 @@ func main() {
 		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
 		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"},
+		&cli.PathFlag{Name: "listen", Usage: "obey queue-run at this socket"},
 		&cli.StringFlag{Name: "sender", Aliases: []string{"s"}, Usage: "reverse-path"},
 	}, Action: run}
 	if err := app.Run(os.Args); err != nil {
 		var exit cli.ExitCoder
-		if !errors.As(err, &exit) {
+		if !errors.As(err, &exit) { // cli has left with the others
 			fmt.Fprintln(os.Stderr, "deliver-local:", err)
 			os.Exit(78) // EX_CONFIG
 		}
@@ -47,13 +47,13 @@ func run(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	agent := local.FromConfig(conf, &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time") || conf.Log.Times, Gather: c.Bool("worker")})
-	if !c.Bool("worker") {
-		return cli.Exit("", agent.Once(c.String("sender"), c.Args().Slice(), os.Stdin, os.Stdout))
+	worker, path := c.Bool("worker"), c.Path("listen")
+	agent := local.FromConfig(conf, &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time") || conf.Log.Times, Gather: worker || path != ""})
+	switch {
+	case path != "":
+		return agent.Listen(ctx, path)
+	case worker:
+		return agent.WorkFd(ctx, 0)
 	}
-	conn, err := order.NewConn(0)
-	if err != nil {
-		return err
-	}
-	return agent.Work(ctx, conn)
+	return cli.Exit("", agent.Once(c.String("sender"), c.Args().Slice(), os.Stdin, os.Stdout))
 }

@@ -5,15 +5,22 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pennypost/maildir"
 )
 
-const (
-	// mostOpen is how many Maildirs are held open: each is a few descriptors.
-	mostOpen = 256
-	// trusted is how long a Maildir held open is believed to be the one its path names.
-	trusted = time.Second
-)
+// trusted is how long a Maildir held open is believed to be the one its path names.
+const trusted = time.Second
+
+// mostOpen is how many Maildirs are held open. Each is three descriptors; some hundred are for orders.
+var mostOpen = func() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 64
+	}
+	return int(max(64, min(2000, (int64(min(limit.Cur, 1<<20))-512)/4)))
+}()
 
 // boxes are the Maildirs held open, so that a delivery walks no path and cannot be led astray by a
 // directory that is swapped under it (S125).

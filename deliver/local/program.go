@@ -78,7 +78,7 @@ func (a *Agent) run(rc *recipient, line string) (status.Result, error) {
 	cmd.Cancel = killGroup
 	cmd.WaitDelay = 500 * time.Millisecond
 	inherited.Do(func() { unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) })
-	err := cmd.Start()
+	err := start(cmd)
 	if err == nil {
 		err = a.wait(cmd, killGroup)
 	}
@@ -94,6 +94,17 @@ func (a *Agent) run(rc *recipient, line string) (status.Result, error) {
 		return programResult(status.Failed, "5.3.0", out.text("program of the user refused the message")), err
 	}
 	return programResult(status.Deferred, "4.3.0", "program of the user failed"), err
+}
+
+var starting sync.Mutex
+
+// start starts a program with a umask that keeps what it makes to its user. Ours is none, because we give every
+// file its mode; nothing we make meanwhile is any worse for 077.
+func start(cmd *exec.Cmd) error {
+	starting.Lock()
+	defer starting.Unlock()
+	defer unix.Umask(unix.Umask(0o077))
+	return cmd.Start()
 }
 
 // wait waits for the program, then kills what it left behind: a child that still holds our pipe

@@ -431,10 +431,10 @@ func TestS134Programs(t *testing.T) {
 		b := newBench(t)
 		b.agent.Programs.Environment = []string{"ALLOWED", "MISSING"}
 		out := filepath.Join(b.dir, "out")
-		b.one(run(b, script(t, "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= | sort >"+out+"; ls /proc/self/fd >>"+out+"; echo \"$# $1 $2\" >>"+out)+" $SECRET `x`;"), 'K', "2.0.0")
+		b.one(run(b, script(t, "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= | sort >"+out+"; ls /proc/self/fd >>"+out+"; echo \"$# $1 $2\" >>"+out+"; umask >>"+out)+" $SECRET `x`;"), 'K', "2.0.0")
 		got, _ := os.ReadFile(out)
 		want := "ALLOWED=yes\nDOMAIN=example.org\nHOME=" + filepath.Dir(b.bob.Maildir) + "\nID=" + testID + "\nPATH=" + searchPath +
-			"\nRECIPIENT=bob@example.org\nSENDER=alice@example.net\nUSER=bob\n0\n1\n2\n3\n2 $SECRET `x`;\n"
+			"\nRECIPIENT=bob@example.org\nSENDER=alice@example.net\nUSER=bob\n0\n1\n2\n3\n2 $SECRET `x`;\n0077\n"
 		if string(got) != want { // fd 3 is ls reading the directory
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}

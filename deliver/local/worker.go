@@ -3,7 +3,9 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,10 +13,58 @@ import (
 	"pennypost/internal/durable"
 	"pennypost/internal/order"
 	"pennypost/internal/status"
+	"pennypost/internal/uids"
 )
 
 // atATime is how many orders are begun before what they need is synced.
 const atATime = 256
+
+// Listen obeys queue-run at a socket, one connection after the other: the form for a worker that a supervisor
+// runs under a uid of its own. Orders are taken from queue-run's uid, from our own and from root.
+func (a *Agent) Listen(ctx context.Context, path string) error {
+	l, err := order.Listen(path)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err = ours(conn); err == nil {
+			err = a.Work(ctx, conn)
+		}
+		if err != nil {
+			a.Log.Warn("orders at "+path, err)
+		}
+		conn.Close()
+	}
+}
+
+// ours refuses a process that is not queue-run's.
+func ours(conn *order.Conn) error {
+	uid, err := conn.PeerUID()
+	if err != nil || uid == 0 || int(uid) == os.Getuid() {
+		return err
+	}
+	if queueRun, err := uids.System.User("mailqueue"); err != nil || int(uid) != queueRun {
+		return fmt.Errorf("uid %d is not queue-run's", uid)
+	}
+	return nil
+}
+
+// WorkFd obeys the orders that come on a descriptor.
+func (a *Agent) WorkFd(ctx context.Context, fd int) error {
+	conn, err := order.NewConn(fd)
+	if err != nil {
+		return err
+	}
+	return a.Work(ctx, conn)
+}
 
 // Work obeys the orders of queue-run until it goes away, says quit, or ctx ends; then it
 // finishes what it has begun.

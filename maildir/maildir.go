@@ -37,6 +37,9 @@ import (
 // volume is not an empty mailbox.
 var ErrNotMounted = errors.New("the mail store is not mounted (its stamp file is missing)")
 
+// ErrWorldWritable is a Maildir in which anybody could put anything (S129).
+var ErrWorldWritable = errors.New("anybody may write into this Maildir; take that right away")
+
 // Opener opens a directory; it is durable.Open but in tests.
 type Opener func(root string) (durable.Disk, error)
 
@@ -78,7 +81,14 @@ func (s *Store) Get(root string) (*Maildir, error) {
 		return nil, err
 	}
 	m := &Maildir{root, disk}
-	complete, err := m.complete()
+	var complete bool
+	info, err := disk.Stat(".")
+	if err == nil && info.Mode.Perm()&0o002 != 0 {
+		err = fmt.Errorf("%s: %w", root, ErrWorldWritable)
+	}
+	if err == nil {
+		complete, err = m.complete()
+	}
 	if err == nil {
 		if !complete {
 			made++

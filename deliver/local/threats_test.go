@@ -244,6 +244,16 @@ func TestS129Modes(t *testing.T) {
 	}
 }
 
+// S129: where anybody may write, nobody's mail goes.
+func TestS129WorldWritable(t *testing.T) {
+	b := newBench(t)
+	os.MkdirAll(b.bob.Maildir, 0o700)
+	os.Chmod(b.bob.Maildir, 0o777)
+	b.one(b.deliver(b.order("bob@example.org"), plain(letter)), 'Z', "4.3.0")
+	os.Chmod(b.bob.Maildir, 0o770)
+	b.one(b.deliver(b.order("bob@example.org"), plain(letter)), 'K', "2.0.0")
+}
+
 // S143: many writers at the edge of a quota. Each may bring one message too many, no more.
 func TestS143QuotaRace(t *testing.T) {
 	const writers, size = 50, 2000

@@ -1,0 +1,395 @@
+package mailbox
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/emersion/go-message/charset"
+	"golang.org/x/text/unicode/norm"
+
+	"pennypost/internal/part"
+)
+
+// Needle is what a search looks for: without regard to case, in decoded text (RFC 9051 section 6.4.4), compared as Fold does.
+type Needle struct{ folded []byte }
+
+// NewNeedle is the needle for a text in UTF-8. Line ends in it are single LFs, as in what is searched.
+func NewNeedle(text string) *Needle {
+	return &Needle{[]byte(Fold(strings.ReplaceAll(text, "\r\n", "\n")))}
+}
+
+// Empty reports whether it is found in everything.
+func (n *Needle) Empty() bool { return len(n.folded) == 0 }
+
+// In reports whether the needle is in text, which is decoded and not folded.
+func (n *Needle) In(text []byte) bool {
+	if len(n.folded) == 0 {
+		return true
+	}
+	var room [512]byte
+	return bytes.Contains(foldTo(room[:0], text), n.folded)
+}
+
+// InField reports whether a header field of that name in header (line ends as they come) has the needle in its value.
+func (n *Needle) InField(header []byte, name string) bool {
+	found := false
+	eachField(header, func(field, value []byte) bool {
+		if len(field) == len(name) && equalFold(string(field), name) {
+			found = n.Empty() || n.In(decoded(value))
+		}
+		return !found
+	})
+	return found
+}
+
+// decoded is a header value on one line, with its encoded words decoded.
+func decoded(value []byte) []byte {
+	if bytes.IndexByte(value, '\n') >= 0 {
+		value = part.Unfold(value)
+	}
+	value = bytes.TrimSpace(value)
+	if bytes.Contains(value, []byte("=?")) || !utf8.Valid(value) {
+		return []byte(DecodeHeader(string(value)))
+	}
+	return value
+}
+
+// eachField yields the fields of a header, values with their folding, until visit says no.
+func eachField(header []byte, visit func(name, value []byte) bool) {
+	for len(header) > 0 {
+		end := 0
+		for {
+			i := bytes.IndexByte(header[end:], '\n')
+			if i < 0 {
+				end = len(header)
+				break
+			}
+			end += i + 1
+			if end == len(header) || header[end] != ' ' && header[end] != '\t' {
+				break
+			}
+		}
+		field := header[:end]
+		header = header[end:]
+		if i := bytes.IndexByte(field, ':'); i > 0 {
+			if !visit(bytes.TrimRight(field[:i], " \t"), field[i+1:]) {
+				return
+			}
+		}
+	}
+}
+
+// foldTo appends the fold of text: the same as Fold, fast where it is ASCII.
+func foldTo(b, text []byte) []byte {
+	at := len(b)
+	b = append(b, text...)
+	if upperASCII(b[at:]) {
+		return b
+	}
+	return norm.NFKD.Append(b[:at], bytes.ToUpper(text)...)
+}
+
+// upperASCII makes b upper case in place, eight octets at a time, and reports whether all of it is ASCII.
+func upperASCII(b []byte) bool {
+	const ones = 0x0101010101010101
+	high := uint64(0)
+	for len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(b)
+		low := x &^ (ones * 0x80)
+		from := low + ones*(0x80-'a') // the high bit is set from a on
+		past := low + ones*(0x7f-'z') // and here after z
+		x ^= (from &^ past &^ x & (ones * 0x80)) >> 2
+		high |= x
+		binary.LittleEndian.PutUint64(b, x)
+		b = b[8:]
+	}
+	for i, c := range b {
+		if c >= 'a' && c <= 'z' {
+			b[i] = c - 0x20
+		}
+		high |= uint64(c)
+	}
+	return high&(ones*0x80) == 0
+}
+
+// textBlock is how much of a body is decoded at a time.
+const textBlock = 32 << 10
+
+// texts is the room one message after the other is searched in.
+type texts struct {
+	raw, plain, folded []byte
+}
+
+var textRooms = sync.Pool{New: func() any { return &texts{} }}
+
+// EachText gives what a search in the message looks at, folded: the bodies of its text parts, decoded, and with headers its header and those
+// of its parts, field by field. A long body comes in pieces; more says that the piece goes on from the one before. visit says whether to
+// go on. The same text is what the filter mb-fts is made of.
+func (m *Message) EachText(parts []Part, headers bool, visit func(text []byte, more bool) bool) error {
+	room := textRooms.Get().(*texts)
+	defer textRooms.Put(room)
+	for i := range parts {
+		p := &parts[i]
+		if headers {
+			if on, err := room.header(m, p, visit); !on || err != nil {
+				return err
+			}
+		}
+		if !p.searched() {
+			continue
+		}
+		if on, err := room.body(m, p, visit); !on || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// searched reports whether a part's body is text a person could look for.
+func (p *Part) searched() bool {
+	if p.Message {
+		return false // what is inside is a part of its own
+	}
+	typ, _, _ := strings.Cut(p.Type, "/")
+	return typ == "" || equalFold(typ, "text") || equalFold(typ, "message")
+}
+
+func (t *texts) header(m *Message, p *Part, visit func([]byte, bool) bool) (on bool, err error) {
+	n := int(min(p.Body-p.Header, part.MaxHeader))
+	t.raw = slices.Grow(t.raw[:0], n)[:n]
+	if got, err := m.ReadAt(t.raw, p.Header); got < n {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return false, err
+	}
+	on = true
+	eachField(t.raw, func(name, value []byte) bool {
+		t.plain = append(append(append(t.plain[:0], name...), ": "...), decoded(value)...)
+		t.folded = foldTo(t.folded[:0], t.plain)
+		on = visit(t.folded, false)
+		return on
+	})
+	return on, nil
+}
+
+// body decodes and folds a part piece by piece.
+func (t *texts) body(m *Message, p *Part, visit func([]byte, bool) bool) (on bool, err error) {
+	raw := io.Reader(io.NewSectionReader(m, p.Body, p.End-p.Body))
+	switch {
+	case equalFold(p.Encoding, "base64"):
+		raw = base64.NewDecoder(base64.StdEncoding, &lettersOnly{raw})
+	case equalFold(p.Encoding, "quoted-printable"):
+		raw = &unquoted{r: raw}
+	}
+	known := p.Charset == "" || equalFold(p.Charset, "utf-8") || equalFold(p.Charset, "us-ascii")
+	if !known {
+		if r, err := charset.Reader(p.Charset, raw); err == nil {
+			raw = r
+		}
+	}
+	if cap(t.raw) < textBlock {
+		t.raw = make([]byte, textBlock)
+	}
+	t.raw = t.raw[:textBlock]
+	have := 0
+	for more := false; ; more = true {
+		n, err := io.ReadFull(raw, t.raw[have:])
+		n += have
+		end := n
+		if err == nil {
+			end = cutText(t.raw[:n])
+		}
+		if end > 0 && !visit(t.fold(t.raw[:end], p.Charset), more) {
+			return false, nil
+		}
+		if err != nil { // the end, or something that cannot be decoded: the rest is no text
+			return true, diskError(err)
+		}
+		have = copy(t.raw, t.raw[end:n])
+	}
+}
+
+// diskError is err if reading failed, and not decoding.
+func diskError(err error) error {
+	switch err.(type) {
+	case base64.CorruptInputError:
+		return nil
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return nil
+	}
+	return err
+}
+
+// cutText is where a block can end without breaking a word or, if there is none, a character.
+func cutText(b []byte) int {
+	if i := bytes.LastIndexAny(b[len(b)-1000:], " \n"); i >= 0 {
+		return len(b) - 1000 + i + 1
+	}
+	end := len(b)
+	for k := 1; k < utf8.UTFMax; k++ {
+		if c := b[len(b)-k]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-k:]) {
+				end = len(b) - k
+			}
+			break
+		}
+	}
+	return end
+}
+
+// fold is a block as it is compared: valid UTF-8, LF line ends, folded.
+func (t *texts) fold(b []byte, set string) []byte {
+	if bytes.IndexByte(b, '\r') >= 0 {
+		t.plain = append(t.plain[:0], b...)
+		b = bytes.ReplaceAll(t.plain, crlf, []byte("\n"))
+	}
+	t.folded = append(t.folded[:0], b...)
+	if upperASCII(t.folded) {
+		return t.folded
+	}
+	if !utf8.Valid(b) {
+		if set == "" { // what such mail mostly is
+			if r, err := charset.Reader("windows-1252", bytes.NewReader(b)); err == nil {
+				b, _ = io.ReadAll(r)
+			}
+		} else {
+			b = bytes.ToValidUTF8(b, []byte("\uFFFD"))
+		}
+	}
+	t.folded = norm.NFKD.Append(t.folded[:0], bytes.ToUpper(b)...)
+	return t.folded
+}
+
+// Contains reports whether the needle is in what EachText gives.
+func (m *Message) Contains(parts []Part, headers bool, n *Needle) (found bool, err error) {
+	if n.Empty() {
+		return true, nil
+	}
+	keep := len(n.folded) - 1
+	var tail []byte // the end of the piece before, and the beginning of this one
+	err = m.EachText(parts, headers, func(text []byte, more bool) bool {
+		if !more {
+			tail = tail[:0]
+		}
+		if len(tail) > 0 {
+			was := len(tail)
+			tail = append(tail, text[:min(keep, len(text))]...)
+			if found = bytes.Contains(tail, n.folded); found {
+				return false
+			}
+			tail = tail[:was]
+		}
+		if found = bytes.Contains(text, n.folded); found {
+			return false
+		}
+		tail = append(tail, text[max(0, len(text)-keep):]...)
+		tail = tail[max(0, len(tail)-keep):]
+		return true
+	})
+	return found, err
+}
+
+// lettersOnly passes the letters of base64 and leaves out what mail puts between them.
+type lettersOnly struct{ r io.Reader }
+
+func (l *lettersOnly) Read(p []byte) (int, error) {
+	for {
+		n, err := l.r.Read(p)
+		k := 0
+		for _, c := range p[:n] {
+			if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=' {
+				p[k] = c
+				k++
+			}
+		}
+		if k > 0 || err != nil {
+			return k, err
+		}
+	}
+}
+
+// unquoted undoes quoted-printable (RFC 2045 section 6.7). What is wrong in it stays as it is.
+type unquoted struct {
+	r    io.Reader
+	have []byte // read and not used yet
+	err  error
+}
+
+func (u *unquoted) Read(p []byte) (n int, err error) {
+	for n == 0 {
+		if len(u.have) < 80 && u.err == nil {
+			block := make([]byte, 4<<10)
+			k := copy(block, u.have)
+			got, err := u.r.Read(block[k:])
+			u.have, u.err = block[:k+got], err
+			if got == 0 && err == nil {
+				continue
+			}
+		}
+		if len(u.have) == 0 {
+			return 0, u.err
+		}
+		for n < len(p) && len(u.have) > 0 {
+			c := u.have[0]
+			if c != '=' {
+				k := bytes.IndexByte(u.have, '=')
+				if k < 0 {
+					k = len(u.have)
+				}
+				k = copy(p[n:], u.have[:k])
+				n, u.have = n+k, u.have[k:]
+				continue
+			}
+			if len(u.have) < 80 && u.err == nil {
+				break // what follows may not be here yet
+			}
+			if k := softBreak(u.have); k > 0 {
+				u.have = u.have[k:]
+				continue
+			}
+			p[n] = c
+			k := 1
+			if len(u.have) >= 3 {
+				if hi, lo := hexDigit(u.have[1]), hexDigit(u.have[2]); hi >= 0 && lo >= 0 {
+					p[n], k = byte(hi<<4|lo), 3
+				}
+			}
+			n, u.have = n+1, u.have[k:]
+		}
+	}
+	return n, nil
+}
+
+// softBreak is the length of a soft line break: "=", white space, a line end.
+func softBreak(b []byte) int {
+	for i := 1; i < len(b); i++ {
+		switch b[i] {
+		case ' ', '\t', '\r':
+		case '\n':
+			return i + 1
+		default:
+			return 0
+		}
+	}
+	return len(b)
+}
+
+func hexDigit(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	}
+	return -1
+}

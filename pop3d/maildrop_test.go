@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -136,10 +137,28 @@ func TestS108DroppedConnection(t *testing.T) {
 	}
 }
 
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // S124: what is no regular file is passed over with a line in the log, and nobody waits for it.
 func TestS124NotRegular(t *testing.T) {
 	h := newHouse(t)
-	var log strings.Builder
+	var log lines
 	h.srv.Log.Out = &log
 	secret := filepath.Join(t.TempDir(), "secret")
 	os.WriteFile(secret, []byte("secret"), 0o600)
@@ -152,6 +171,7 @@ func TestS124NotRegular(t *testing.T) {
 	c.say("STAT", "+OK 2 ")
 	c.say("DELE 1", "+OK")
 	c.say("QUIT", "+OK")
+	c.line() // the end of the connection
 	for _, name := range []string{"1.link", "2.fifo", "3.dir"} {
 		if strings.Count(log.String(), name) != 1 {
 			t.Errorf("%s: log is\n%s", name, log.String())

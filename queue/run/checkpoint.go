@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -182,6 +183,7 @@ func (r *Runner) recallAll(stop chan struct{}) {
 		if batch = append(batch, k); len(batch) == piece {
 			select {
 			case r.known <- batch:
+				runtime.Gosched()
 			case <-stop:
 				return
 			}

@@ -308,6 +308,11 @@ func (r *Runner) quiet() bool {
 	if !r.scanned || len(r.pending)+len(r.found)+len(r.flights)+len(r.events)+len(r.owing)+r.commands.running > 0 {
 		return false
 	}
+	for _, w := range r.workers {
+		if w != nil && w.spec.Program != "" && !w.heard {
+			return false
+		}
+	}
 	now := r.now()
 	for _, s := range []*site.Scheduler{r.local, r.remote} {
 		if at, ok := s.Wake(now); s.Active() > 0 || ok && at <= now {

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -102,7 +103,8 @@ func (b *bench) reset() {
 		Conf: config.Queue{Expire: 5 * 24 * time.Hour, BounceExpire: 48 * time.Hour, BulkExpire: 48 * time.Hour, DelayDSN: 4 * time.Hour,
 			Slots: 20, PerSite: 5, LocalSlots: 64, ScanEvery: time.Minute, BounceUnverified: "send", BounceRate: 100, MaxExpansion: 100},
 		Routes: &route.Table{Domains: directory{"bob@example.org": "", "carol@example.org": "", "both@example.org": "bob@example.org carol@example.org",
-			"out@example.org": "dave@example.net bob@example.org"}, Origin: "example.org", MaxExpansion: 100},
+			"out@example.org":  "dave@example.net bob@example.org",
+			"loop@example.org": "pool@example.org", "pool@example.org": "loop@example.org"}, Origin: "example.org", MaxExpansion: 100},
 		Log:    &maillog.Log{Program: "queue-run", Out: b.log, Gather: true},
 		Local:  Worker{Program: "deliver-local", Dial: b.dialer(func(o *order.Order) []order.Answer { return b.local(o) })},
 		Remote: Worker{Program: "deliver-remote", Dial: b.dialer(func(o *order.Order) []order.Answer { return b.mail(o) })},
@@ -386,7 +388,8 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-func TestForward(t *testing.T) {
+// TestS070ForwardLoop: a forward file that leads back ends, with one copy for everybody.
+func TestS070ForwardLoop(t *testing.T) {
 	b := newBench(t)
 	ok := b.local
 	b.local = func(o *order.Order) []order.Answer {
@@ -423,7 +426,8 @@ func TestS141TwoRunners(t *testing.T) {
 	b.end()
 }
 
-func TestWorkerDies(t *testing.T) {
+// TestS139AnswerLost: a worker dies with an order in hand; nobody knows what became of it, so it is given again with repeat=1.
+func TestS139AnswerLost(t *testing.T) {
 	b := newBench(t)
 	ok, dead := b.local, false
 	b.local = func(o *order.Order) []order.Answer {
@@ -450,4 +454,148 @@ func TestDeadlyMessage(t *testing.T) {
 	id := b.put("mx", "alice@example.net", "bob@example.org")
 	b.eventually("hold", func() bool { return slices.Contains(b.files(), "hold/"+id) })
 	b.end()
+}
+
+// TestS070AliasLoop: exactly one report says that the aliases go in a circle.
+func TestS070AliasLoop(t *testing.T) {
+	b := newBench(t)
+	b.begin()
+	id := b.put("submit", "bob@example.org", "loop@example.org")
+	b.eventually("report", func() bool { return b.empty() && len(b.delivers()) == 1 })
+	b.end()
+	if o := b.delivers(); o[0].ID != queue.Derived(id, 'b', 1) {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestS140Clock: ids from ten years ago and ten years ahead, after a jump of the clock while nobody ran and while we run,
+// give no bounces.
+func TestS140Clock(t *testing.T) {
+	b := newBench(t)
+	b.local = say(status.Result{Outcome: status.Deferred, Code: 451, Enhanced: "4.3.0", Text: "not now"})
+	year := 365 * 24 * time.Hour
+	var ids []string
+	for _, at := range []time.Time{time.Now().Add(-10 * year), time.Now().Add(10 * year)} {
+		id := idAt(at, 7)
+		ids = append(ids, id)
+		env := &queue.Envelope{ID: id, Time: at, Via: "submit test", From: path("bob@example.org"), Auth: "bob", Rcpts: []queue.Rcpt{{N: 1, To: path("carol@example.org")}}}
+		w, err := b.spool.Begin("submit", env)
+		if err == nil {
+			w.Write([]byte("hi\n"))
+			err = w.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The clock jumped ten years ahead since the last runner.
+	old := fmt.Sprintf("%s%d.0\n", checkpointMagic, time.Now().Add(-10*year).Unix())
+	if err := os.WriteFile(filepath.Join(b.dir, "index/1"), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.begin()
+	b.eventually("deferrals", func() bool { return len(b.events(ids[0])) > 0 && len(b.events(ids[1])) > 0 })
+	hinted := idAt(time.Now().Add(-10*year), 9) // and one that came while the clock was wrong
+	env := &queue.Envelope{ID: hinted, Time: time.Now(), Via: "submit test", From: path("bob@example.org"), Auth: "bob", Rcpts: []queue.Rcpt{{N: 1, To: path("carol@example.org")}}}
+	w, err := b.spool.Begin("submit", env)
+	if err == nil {
+		w.Write([]byte("hi\n"))
+		err = w.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Hint()
+	b.eventually("deferral", func() bool { return len(b.events(hinted)) > 0 })
+	b.end()
+	for _, id := range append(ids, hinted) {
+		if got := b.events(id); !slices.Equal(got, []string{"defer 1"}) {
+			t.Errorf("%s: %v", id, got)
+		}
+	}
+}
+
+// TestExpire: what is too old is tried once by this runner, and then given up with the last reason.
+func TestExpire(t *testing.T) {
+	b := newBench(t)
+	b.run.Conf.Expire = time.Millisecond
+	ok, first := b.local, true
+	b.local = func(o *order.Order) []order.Answer {
+		if first {
+			first = false
+			return say(status.Result{Outcome: status.Deferred, Code: 451, Enhanced: "4.3.0", Text: "not now"})(o)
+		}
+		return ok(o)
+	}
+	b.begin()
+	id := b.put("submit", "bob@example.org", "carol@example.org")
+	b.eventually("report", func() bool { return b.empty() && len(b.delivers()) == 2 })
+	b.end()
+	if got := b.events(id); !slices.Equal(got, []string{"defer 1", "expire 1", "bounce 1", "end 0"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestHoldUntil: a message with a time of its own waits for it in q/.
+func TestHoldUntil(t *testing.T) {
+	b := newBench(t)
+	b.begin()
+	env := &queue.Envelope{ID: b.spool.NewID(), Time: time.Now(), Via: "submit test", From: path("bob@example.org"), HoldUntil: time.Now().Add(time.Second),
+		Rcpts: []queue.Rcpt{{N: 1, To: path("carol@example.org")}}}
+	w, err := b.spool.Begin("submit", env)
+	if err == nil {
+		w.Write([]byte("hi\n"))
+		err = w.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Hint()
+	b.eventually("move to q/", func() bool { f := b.files(); return len(f) == 1 && strings.HasPrefix(f[0], "q/") })
+	if n := len(b.delivers()); n != 0 {
+		t.Errorf("%d orders before its time", n)
+	}
+	b.eventually("delivery", b.empty)
+	b.end()
+}
+
+// TestPauseHoldRelease: what the control files and a person's mv do.
+func TestPauseHoldRelease(t *testing.T) {
+	b := newBench(t)
+	os.WriteFile(filepath.Join(b.dir, "pause/site:local"), []byte("disk is full"), 0o644)
+	b.begin()
+	id := b.put("mx", "alice@example.net", "bob@example.org")
+	b.eventually("move to q/", func() bool { f := b.files(); return len(f) == 1 && strings.HasPrefix(f[0], "q/") })
+	os.WriteFile(filepath.Join(b.dir, "kick/hold:"+id), nil, 0o644)
+	b.eventually("hold", func() bool { return slices.Contains(b.files(), "hold/"+id) })
+	os.Remove(filepath.Join(b.dir, "pause/site:local"))
+	os.WriteFile(filepath.Join(b.dir, "kick/release:"+id), nil, 0o644)
+	b.eventually("delivery", b.empty)
+	id = b.put("mx", "alice@example.net", "bob@example.org")
+	b.eventually("delivery", b.empty)
+	b.end()
+	if n := len(b.delivers()); n != 2 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+// TestCommand: a transport of the configuration, with its descriptors, words and answers.
+func TestCommand(t *testing.T) {
+	b := newBench(t)
+	script := filepath.Join(t.TempDir(), "fax")
+	out := filepath.Join(t.TempDir(), "out")
+	os.WriteFile(script, []byte("#!/bin/sh\n{ echo \"$@\"; cat; head -1 <&3; echo $MQ_SENDER $MQ_RCPT_2; } >"+out+"\necho 'K 1 2.0.0 250 sent'\necho 'D 2 5.1.1 550 no such number'\n"), 0o755)
+	b.run.Transport = map[string]config.Transport{"fax": {Command: []string{script, "{rcpt}", "{sender}"}}}
+	b.run.Routes.Routes = map[string][]string{"fax.example": {"command:fax"}}
+	b.begin()
+	id := b.put("submit", "bob@example.org", "1@fax.example", "2@fax.example")
+	b.eventually("end", b.empty)
+	b.end()
+	text, _ := os.ReadFile(out)
+	if want := "1@fax.example 2@fax.example bob@example.org\nSubject: hi\n\nhi\npennypost: 1\nbob@example.org 2@fax.example\n"; string(text) != want {
+		t.Errorf("the program saw %q", text)
+	}
+	if got := b.events(id); !slices.Equal(got, []string{"deliver 1", "bounce 2", "end 0"}) {
+		t.Errorf("%v", got)
+	}
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"runtime"
 	"time"
 
 	"pennypost/queue"
@@ -52,6 +53,7 @@ func (r *Runner) look(stop chan struct{}, dirs []string, last bool) bool {
 	give := func() bool {
 		select {
 		case r.scans <- batch:
+			runtime.Gosched() // the loop and we could go on with each other and let nobody else run
 			return true
 		case <-stop:
 			return false

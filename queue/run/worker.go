@@ -29,7 +29,8 @@ type worker struct {
 	site   string // "local" for deliver-local
 	conn   *order.Conn
 	up     bool
-	life   int // which process of it
+	heard  bool // it has come, or could not
+	life   int  // which process of it
 	pid    int
 	orders []order.Order // of this turn
 	files  []durable.File
@@ -240,6 +241,7 @@ func exists(path string) bool {
 // workerNews is a worker that has come or gone.
 func (r *Runner) workerNews(e event, now site.Time) {
 	w := e.worker
+	w.heard = true
 	if e.started {
 		if e.cmd != nil {
 			w.pid = e.cmd.Process.Pid

@@ -369,6 +369,10 @@ func (f *Folder) Claim(ctx context.Context, uids sequence.Set) (claimed sequence
 	}
 	err = f.each(ctx, uids, func(list []entry) error {
 		var changed []entry
+		modseq := f.nextModSeq()
+		if err := f.reserve(f.totals.uidNext, modseq); err != nil {
+			return err
+		}
 		for i := range list {
 			e := list[i]
 			move := e.state&inNew != 0 && !f.account.o.LeaveNew
@@ -382,6 +386,9 @@ func (f *Folder) Claim(ctx context.Context, uids sequence.Set) (claimed sequence
 			if move {
 				if err := f.reflag(&e, e.flags); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
+				}
+				if e.flags != list[i].flags { // somebody else changed them meanwhile
+					e.modseq = modseq
 				}
 			}
 			changed = append(changed, e)

@@ -259,8 +259,9 @@ func (f *Folder) lastGeneration() (gen uint64) {
 	return gen
 }
 
-// tombstones is the UIDs with a tombstone above modseq; exact when none of them may have been forgotten.
-func (f *Folder) tombstones(modseq uint64) (sequence.Set, bool) {
+// tombstones is the UIDs with a tombstone above modseq and not above upTo; exact when none of them may have been forgotten. The file may
+// have more of them than the caller's view.
+func (f *Folder) tombstones(modseq, upTo uint64) (sequence.Set, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.deadSize != f.totals.uidsSize {
@@ -284,7 +285,7 @@ func (f *Folder) tombstones(modseq uint64) (sequence.Set, bool) {
 	}
 	var out sequence.Set
 	for _, t := range f.dead {
-		if t.modseq > modseq {
+		if t.modseq > modseq && t.modseq <= upTo {
 			out = append(out, t.uids...)
 		}
 	}

@@ -147,7 +147,7 @@ func (v *View) VanishedSince(modseq uint64, known sequence.Set) sequence.Set {
 	if modseq >= v.counts.HighestModSeq {
 		return nil
 	}
-	if gone, exact := v.folder.tombstones(modseq); exact {
+	if gone, exact := v.folder.tombstones(modseq, v.counts.HighestModSeq); exact {
 		return gone.Intersect(known)
 	}
 	return known.Without(v.uids())

@@ -144,21 +144,31 @@ func (f *Folder) dirsChanged() (bool, error) {
 		name string
 		was  *dirState
 	}{{"new", &f.totals.new}, {"cur", &f.totals.cur}} {
-		info, err := f.disk.Stat(d.name)
-		if err != nil {
-			if f.present() == ErrUnavailable {
-				return false, ErrUnavailable
-			}
-			return false, err
-		}
-		if info.ModTime.UnixNano() != d.was.mtime {
-			return true, nil
-		}
-		if !d.was.verified && time.Since(info.ModTime) > max(time.Second, 100*scanCost*time.Duration(d.was.count)) {
-			return true, nil
+		if changed, err := f.dirChanged(d.name, d.was); changed || err != nil {
+			return changed, err
 		}
 	}
-	return len(f.suspects) > 0 && f.suspectsDue() || !f.emptied.IsZero() && time.Since(f.emptied) > emptiedWait, nil
+	return f.waiting(), nil
+}
+
+// dirChanged compares one directory: its time is another, or what we did in it ourselves is to be verified now.
+func (f *Folder) dirChanged(name string, was *dirState) (bool, error) {
+	info, err := f.disk.Stat(name)
+	if err != nil {
+		if f.present() == ErrUnavailable {
+			return false, ErrUnavailable
+		}
+		return false, err
+	}
+	if info.ModTime.UnixNano() != was.mtime {
+		return true, nil
+	}
+	return !was.verified && time.Since(info.ModTime) > max(time.Second, 100*scanCost*time.Duration(was.count)), nil
+}
+
+// waiting reports whether a message that was missing is to be looked for again now.
+func (f *Folder) waiting() bool {
+	return len(f.suspects) > 0 && f.suspectsDue() || !f.emptied.IsZero() && time.Since(f.emptied) > emptiedWait
 }
 
 // suspectsDue reports whether a message that was missing once may be looked for again.
@@ -178,7 +188,7 @@ func (f *Folder) touched(t *totals, dirs ...string) {
 		if dir == "new" {
 			s = &t.new
 		}
-		if info, err := f.disk.Stat(dir); err == nil {
+		if info, err := f.disk.Stat(dir); err == nil && info.ModTime.UnixNano() != s.mtime {
 			s.mtime, s.verified = info.ModTime.UnixNano(), false
 		}
 	}

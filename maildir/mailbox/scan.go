@@ -92,7 +92,12 @@ type findings struct {
 	added    []entry  // without UID
 	missing  []uint32 // UIDs no file was found for
 	double   []string // paths whose key was found before
-	new, cur *listing
+	new, cur *listing // nil: not read, because nothing happened in it
+}
+
+// whole reports whether what was read can prove that a message is gone.
+func (found *findings) whole() bool {
+	return (found.new == nil || found.new.whole) && (found.cur == nil || found.cur.whole)
 }
 
 // sync brings the folder to what is in its directories. The lock is held and the log has been taken in.
@@ -108,23 +113,30 @@ func (f *Folder) sync(ctx context.Context) error {
 		}
 	}
 	gone := f.proven(found)
-	if err := f.reserve(f.totals.uidNext+uint32(len(found.added)), f.nextModSeq()); err != nil {
+	if err := f.reserve(f.totals.uidNext+uint32(len(found.added)), f.nextModSeq()+2); err != nil {
 		return err
 	}
-	modseq := f.nextModSeq()
+	modseq := f.nextModSeq() // each record has its own: somebody may read the log when it has the first of them
 	for i := range found.changed {
 		if found.reflag[i] && !f.blank {
-			found.changed[i].modseq = modseq
+			found.changed[i].modseq = modseq + 1
 		}
 	}
-	f.pair(found, &gone)
-	if err := f.number(found.added, modseq); err != nil {
+	f.pair(found, &gone, modseq+1)
+	if err := f.number(found.added, modseq+2); err != nil {
 		return err
 	}
-	if len(f.suspects) > 0 || !f.emptied.IsZero() { // whoever comes next, and be it another process, looks again
-		found.new.state.verified, found.cur.state.verified = false, false
+	for _, at := range []struct {
+		l     *listing
+		state *dirState
+	}{{found.new, &f.totals.new}, {found.cur, &f.totals.cur}} {
+		if at.l != nil {
+			*at.state = at.l.state
+		}
+		if len(f.suspects) > 0 || !f.emptied.IsZero() { // whoever comes next, and be it another process, looks again
+			at.state.verified = false
+		}
 	}
-	f.totals.new, f.totals.cur = found.new.state, found.cur.state
 	if f.blank || len(found.added)+len(found.changed) > 4*chunkLen {
 		f.blank = false
 		return f.syncWhole(found, gone, modseq)
@@ -166,11 +178,33 @@ func (f *Folder) syncWhole(found *findings, gone []uint32, modseq uint64) error 
 	return f.startOver()
 }
 
-// scan reads new/ before cur/: what moves goes from new to cur, and is seen at least once.
+// scan reads new/ before cur/: what moves goes from new to cur, and is seen at least once. A directory in which nothing has happened
+// is not read, unless the other one misses a message that may have gone there.
 func (f *Folder) scan() (*findings, error) {
-	found := &findings{}
-	var err error
-	if found.new, err = f.list("new"); err == nil {
+	newToo, err := f.dirChanged("new", &f.totals.new)
+	if err != nil {
+		return nil, err
+	}
+	curToo, err := f.dirChanged("cur", &f.totals.cur)
+	if err != nil {
+		return nil, err
+	}
+	if f.blank || newToo == curToo || f.waiting() {
+		return f.scanOf(true, true)
+	}
+	found, err := f.scanOf(newToo, curToo)
+	if err == nil && len(found.missing)+len(found.double) > 0 {
+		return f.scanOf(true, true)
+	}
+	return found, err
+}
+
+func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
+	found = &findings{}
+	if newToo {
+		found.new, err = f.list("new")
+	}
+	if curToo && err == nil {
 		found.cur, err = f.list("cur")
 	}
 	if err != nil {
@@ -191,13 +225,24 @@ func (f *Folder) scan() (*findings, error) {
 	hit := make([]uint64, (f.view.Len()+63)/64)
 	fresh := map[string]bool{}
 	for _, l := range []*listing{found.new, found.cur} {
-		for i := range l.end {
-			f.classify(found, l, l.name(i), hit, fresh)
+		if l != nil {
+			for i := range l.end {
+				f.classify(found, l, l.name(i), hit, fresh)
+			}
 		}
 	}
-	for i := range f.view.Len() {
-		if hit[i/64]&(1<<(i%64)) == 0 {
-			found.missing = append(found.missing, f.view.UID(i))
+	i := 0
+	for _, s := range f.view.slots {
+		c := s.get()
+		for j, state := range c.state {
+			read := curToo
+			if state&inNew != 0 {
+				read = newToo
+			}
+			if read && hit[i/64]&(1<<(i%64)) == 0 {
+				found.missing = append(found.missing, c.uid[j])
+			}
+			i++
 		}
 	}
 	return found, nil
@@ -279,16 +324,16 @@ func (f *Folder) proven(found *findings) []uint32 {
 		if f.emptied.IsZero() {
 			f.emptied = now
 		}
-		if now.Sub(f.emptied) < emptiedWait || !found.cur.whole {
+		if now.Sub(f.emptied) < emptiedWait || !found.whole() {
 			return nil
 		}
 	} else {
 		f.emptied = time.Time{}
 	}
 	missing, gone := found.missing, []uint32(nil)
-	if found.new.whole && found.cur.whole {
+	if found.whole() {
 		again, err := f.list("new") // a message that moved from cur to new between our two lists
-		if err == nil && again.state.sum == found.new.state.sum {
+		if err == nil && found.new != nil && again.state.sum == found.new.state.sum {
 			f.suspects = nil
 			return missing
 		}
@@ -332,7 +377,7 @@ func (f *Folder) split(missing []uint32, l *listing) (there, gone []uint32) {
 
 // pair keeps the UID of a message whose name got sizes appended later (",S=" and the like): a missing and a new message
 // with the same base, each the only one.
-func (f *Folder) pair(found *findings, gone *[]uint32) {
+func (f *Folder) pair(found *findings, gone *[]uint32, modseq uint64) {
 	if len(*gone) == 0 || len(found.added) == 0 {
 		return
 	}
@@ -360,6 +405,9 @@ func (f *Folder) pair(found *findings, gone *[]uint32) {
 		old := c.entry(j)
 		changed := e
 		changed.uid, changed.modseq, changed.saved, changed.received, changed.over = uid, old.modseq, old.saved, old.received, old.over
+		if changed.flags != old.flags {
+			changed.modseq = modseq
+		}
 		found.changed, found.reflag = append(found.changed, changed), append(found.reflag, changed.flags != old.flags)
 		left := (*gone)[:0]
 		for _, u := range *gone {

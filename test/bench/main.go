@@ -30,6 +30,7 @@ type options struct {
 	reps, base          int
 	loop, noLoop, quick bool
 	million, minutes    int
+	settle              time.Duration
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	f.BoolVar(&o.noLoop, "no-loop", false, "on the disk as it is, even if it has no journal")
 	f.BoolVar(&o.quick, "quick", false, "a tenth of the messages: shows that it works, measures nothing")
 	f.IntVar(&o.million, "messages", 1000000, "queued messages of cold")
+	f.DurationVar(&o.settle, "settle", time.Minute, "between the two looks of cold")
 	f.IntVar(&o.minutes, "minutes", 5, "how long soak runs")
 	f.Parse(os.Args[2:])
 	var err error

@@ -32,17 +32,12 @@ func (s *session) target(c *command) (uids sequence.Set, dst *mailbox.Folder, r 
 		r := no("EXPUNGEISSUED", "some of the messages are gone")
 		return nil, nil, &r
 	}
-	dst, err := s.openFolder(name)
+	dst, err := s.openFor(name, "i")
 	if err != nil {
 		r := s.failed(err)
 		if errors.Is(err, mailbox.ErrNoMailbox) {
 			r.code = "TRYCREATE"
 		}
-		return nil, nil, &r
-	}
-	if s.readOnlyTo(name) {
-		dst.Close()
-		r := no("NOPERM", "you may not put mail there")
 		return nil, nil, &r
 	}
 	return s.known(uids), dst, nil

@@ -53,6 +53,8 @@ func (s *session) failed(err error) reply {
 		return no("EXPUNGEISSUED", "some of the messages are gone")
 	case errors.Is(err, mailbox.ErrQuota):
 		return no("OVERQUOTA", "there is no room left in this account")
+	case errors.Is(err, errNotPermitted):
+		return no("NOPERM", "its owner does not let you")
 	case errors.Is(err, errUnknownCTE):
 		return no("UNKNOWN-CTE", "a part is encoded in a way we do not know")
 	case errors.Is(err, mailbox.ErrKeywords):

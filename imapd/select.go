@@ -54,7 +54,11 @@ func (s *session) selectBox(c *command) reply {
 		s.deselect()
 		s.untagged(okCode("CLOSED", "the other mailbox is closed"))
 	}
-	folder, err := s.openFolder(name)
+	at, err := s.locate(name)
+	if err != nil {
+		return s.failed(err)
+	}
+	folder, err := s.openAt(at, "r")
 	if err != nil {
 		return s.failed(err)
 	}
@@ -63,7 +67,7 @@ func (s *session) selectBox(c *command) reply {
 		folder.Close()
 		return s.failed(err)
 	}
-	s.box = &selected{folder: folder, view: view, readOnly: c.name == "EXAMINE" || s.readOnlyTo(name), keywords: folder.Keywords()}
+	s.box = &selected{place: at, folder: folder, view: view, readOnly: c.name == "EXAMINE" || s.readOnlyAt(at), keywords: folder.Keywords()}
 	s.state = selectedState
 	s.claim(0)
 	s.describe(name)

@@ -28,10 +28,12 @@ var Services = []string{"imap", "imaps"}
 func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
 	all := domains.FromConfig(conf)
 	srv := &Server{
-		Hostname:  conf.Hostname,
-		Checker:   &login.Checker{Domains: all},
-		Domains:   all,
-		Account:   func(id *login.Identity) (string, mailbox.Options) { return id.Account.Maildir, options(conf, id.Account) },
+		Hostname: conf.Hostname,
+		Checker:  &login.Checker{Domains: all},
+		Domains:  all,
+		Account: func(id *login.Identity) (string, mailbox.Options) {
+			return id.Account.Maildir, options(conf, id.Account)
+		},
 		MaxSize:   conf.IMAPD.MaxAppend,
 		IdleTime:  conf.IMAPD.IdleTime,
 		LoginTime: conf.IMAPD.LoginTime,

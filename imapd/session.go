@@ -29,14 +29,15 @@ type session struct {
 	secure   bool // TLS, or a transport that is as good
 	id       *login.Identity
 	account  *shared
-	enabled  extension    // by ENABLE, or by a command that implies it
-	box      *selected    // in the selected state
-	saved    sequence.Set // "$" (RFC 5182): UIDs
-	byUID    bool         // the command under way is a UID command: what is told of messages has their UID
-	failures int          // of logins
-	mistakes int          // BAD in a row
-	text     []byte       // of the command
-	ended    string       // why the session ends, "" while it goes on
+	others   map[string]*shared // accounts of other users that share mailboxes, by root
+	enabled  extension          // by ENABLE, or by a command that implies it
+	box      *selected          // in the selected state
+	saved    sequence.Set       // "$" (RFC 5182): UIDs
+	byUID    bool               // the command under way is a UID command: what is told of messages has their UID
+	failures int                // of logins
+	mistakes int                // BAD in a row
+	text     []byte             // of the command
+	ended    string             // why the session ends, "" while it goes on
 }
 
 // state is RFC 9051 section 3.
@@ -141,6 +142,7 @@ func (s *session) close() {
 	s.deselect()
 	if s.account != nil {
 		s.srv.leave(s.account)
+		s.leaveOthers()
 	}
 	s.need()
 	s.flush()
@@ -268,7 +270,7 @@ func (s *session) run(c wire.Command) {
 		r = v.run(s, cmd)
 	}
 	if c.Pending >= 0 && cmd.pending.Pending >= 0 { // a literal nobody took
-		s.dropPending(c)
+		s.dropPending(cmd.pending)
 	}
 	if r.status == "BAD" {
 		if s.tagged(cmd.tag, r); !s.mistake() {

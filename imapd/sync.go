@@ -11,6 +11,7 @@ import (
 
 // selected is the selected mailbox of a session.
 type selected struct {
+	place
 	folder   *mailbox.Folder
 	view     *mailbox.View
 	readOnly bool

@@ -38,6 +38,7 @@ type Account struct {
 	mu      sync.Mutex
 	folders map[string]*Folder // by directory
 	words   *words
+	quota   *maildir.Quota
 
 	once     sync.Once // opens above
 	above    durable.Disk

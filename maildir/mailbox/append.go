@@ -114,8 +114,9 @@ func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequ
 		a.file.Close()
 		a.file = nil
 	}
-	for i := range list {
+	for i, a := range messages {
 		uids.Add(list[i].uid)
+		f.account.charge(a.size, 1)
 	}
 	f.rotateIfLong()
 	return uids, nil
@@ -183,6 +184,9 @@ func (f *Folder) Copy(ctx context.Context, uids sequence.Set, dst *Folder) (from
 		}
 		from = append(from, e.uid)
 	}
+	if err := dst.fits(list); err != nil {
+		return nil, nil, err
+	}
 	linked := make([]string, 0, len(list))
 	defer func() {
 		for _, name := range linked {
@@ -211,6 +215,7 @@ func (f *Folder) Copy(ctx context.Context, uids sequence.Set, dst *Folder) (from
 	}
 	for i := range copies {
 		to = append(to, copies[i].uid)
+		dst.account.charge(weight(&list[i]), 1)
 	}
 	dst.rotateIfLong()
 	return from, to, nil

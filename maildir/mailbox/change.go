@@ -283,6 +283,7 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 		}
 		var dead []uint32
 		var last error
+		var weighed int64
 		for i := range list {
 			e := &list[i]
 			if !wanted(e) {
@@ -306,11 +307,13 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 			f.left(wasNew, sum)
 			dead = append(dead, e.uid)
 			gone.Add(e.uid)
+			weighed += weight(e)
 		}
 		if len(dead) == 0 {
 			return last
 		}
 		f.touched(&f.totals, "cur", "new")
+		f.account.charge(-weighed, -int64(len(dead)))
 		return errors.Join(f.bury(dead, modseq), last)
 	})
 	return gone, err

@@ -174,11 +174,11 @@ func (a *Account) useOf(dir string) string {
 	if err != nil {
 		return ""
 	}
-	return meta[useEntry]
+	return meta[UseEntry]
 }
 
-// useEntry is where mb-meta keeps the special use.
-const useEntry = "/private/specialuse"
+// UseEntry is where mb-meta keeps the special use.
+const UseEntry = "/private/specialuse"
 
 // Create makes a mailbox and, in the fs layout, the directories above it; use is a special use or "".
 func (a *Account) Create(name, use string) error {
@@ -216,7 +216,7 @@ func (a *Account) Create(name, use string) error {
 		}
 	}
 	if use != "" {
-		if err := writeMeta(a.disk, dir, map[string]*string{useEntry: &use}); err != nil {
+		if err := writeMeta(a.disk, dir, map[string]*string{UseEntry: &use}); err != nil {
 			return err
 		}
 	}

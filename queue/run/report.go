@@ -210,6 +210,9 @@ func (r *Runner) queueReport(m *message, list []dsn.Recipient, id string, about 
 	if len(list) == 0 {
 		return "", nil
 	}
+	if r.made[id] || r.ended[id] {
+		return id, nil // made by an earlier runner that did not come to write it down, and perhaps delivered already
+	}
 	file, err := r.Spool.Disk.Open(m.path())
 	if err != nil {
 		return "", err

@@ -76,6 +76,7 @@ type Runner struct {
 	opened   []*message               // live since this turn began
 	fresh    []*message               // still in in/, oldest first
 	owing    []*message               // with failures not reported yet
+	made     map[string]bool          // reports seen in this life: not to be made again
 	ended    map[string]bool          // journal of an earlier run: nothing owed
 	replay   map[string][]queue.Event // and what it says of messages that are still here
 	pending  []queue.Found            // hints not looked at yet
@@ -136,6 +137,7 @@ func (r *Runner) prepare() {
 	r.messages = make(map[string]*message)
 	r.flights = make(map[uint64]*flight)
 	r.ended = make(map[string]bool)
+	r.made = make(map[string]bool)
 	r.replay = make(map[string][]queue.Event)
 	r.domains = make(map[string]resolved)
 	r.bounced = make(map[string]*bounces)
@@ -282,7 +284,7 @@ func (r *Runner) turn() time.Duration {
 start:
 	now := r.now()
 	if !r.finished {
-		if !r.dispatch(r.local, now) || !r.dispatch(r.remote, r.now()) {
+		if !r.dispatch(r.local, now) || r.remoteUp() && !r.dispatch(r.remote, r.now()) {
 			wait = 0
 		}
 	}
@@ -295,8 +297,8 @@ start:
 	if len(r.pending)+len(r.found) > 0 && wait == time.Second {
 		return 0
 	}
-	for _, s := range []*site.Scheduler{r.local, r.remote} {
-		if at, ok := s.Wake(now); ok {
+	for i, s := range []*site.Scheduler{r.local, r.remote} {
+		if at, ok := s.Wake(now); ok && (i == 0 || r.remoteUp()) {
 			wait = min(wait, max(0, at-now))
 		}
 	}
@@ -305,7 +307,7 @@ start:
 
 // quiet reports whether --once may leave.
 func (r *Runner) quiet() bool {
-	if !r.scanned || len(r.pending)+len(r.found)+len(r.flights)+len(r.events)+len(r.owing)+r.commands.running > 0 {
+	if !r.scanned || len(r.pending)+len(r.found)+len(r.flights)+len(r.events)+r.commands.running > 0 {
 		return false
 	}
 	for _, w := range r.workers {
@@ -314,12 +316,21 @@ func (r *Runner) quiet() bool {
 		}
 	}
 	now := r.now()
-	for _, s := range []*site.Scheduler{r.local, r.remote} {
+	for i, s := range []*site.Scheduler{r.local, r.remote} {
+		if w := r.workers[i]; w != nil && w.spec.Program != "" && !w.up {
+			continue // it could not be started
+		}
 		if at, ok := s.Wake(now); s.Active() > 0 || ok && at <= now {
 			return false
 		}
 	}
 	return true
+}
+
+// remoteUp reports whether it makes sense to start anything that leaves this host.
+func (r *Runner) remoteUp() bool {
+	w := r.workers[1]
+	return w == nil || w.spec.Program == "" || w.up
 }
 
 // perRate is events a second as so many in a time.

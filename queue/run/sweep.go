@@ -113,6 +113,9 @@ func (r *Runner) tidy() {
 			delete(r.bounced, to)
 		}
 	}
+	if len(r.made) > 100_000 { // what an earlier runner left half done was done long ago
+		clear(r.made)
+	}
 	var idle []*site.Site
 	r.remote.Each(func(x *site.Site) {
 		if x.Empty() && !x.Down() {

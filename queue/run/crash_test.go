@@ -84,13 +84,18 @@ func crashSpool(t *testing.T, disk *faultdisk.Disk) (*queue.Spool, []string) {
 
 // runOnce is queue-run --once on a disk.
 func runOnce(t *testing.T, b *bench, s *queue.Spool, lock string, p *postbox) error {
+	b.mu.Lock()
 	b.spool, b.local, b.mail = s, p.answer, p.answer
+	b.mu.Unlock()
 	b.reset()
 	b.run.Lock = filepath.Join(lock, "lock")
 	b.run.Once = true
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	return b.run.Run(ctx)
+	err := b.run.Run(ctx)
+	p.mu.Lock() // what the workers wrote is ours to read now
+	defer p.mu.Unlock()
+	return err
 }
 
 // TestCrash cuts the power at every disk step of a runner's life: the next runner delivers everything, reports what was refused,

@@ -106,8 +106,8 @@ func (b *bench) reset() {
 			"out@example.org":  "dave@example.net bob@example.org",
 			"loop@example.org": "pool@example.org", "pool@example.org": "loop@example.org"}, Origin: "example.org", MaxExpansion: 100},
 		Log:    &maillog.Log{Program: "queue-run", Out: b.log, Gather: true},
-		Local:  Worker{Program: "deliver-local", Dial: b.dialer(func(o *order.Order) []order.Answer { return b.local(o) })},
-		Remote: Worker{Program: "deliver-remote", Dial: b.dialer(func(o *order.Order) []order.Answer { return b.mail(o) })},
+		Local:  Worker{Program: "deliver-local", Dial: b.dialer(func() func(*order.Order) []order.Answer { return b.local })},
+		Remote: Worker{Program: "deliver-remote", Dial: b.dialer(func() func(*order.Order) []order.Answer { return b.mail })},
 	}
 }
 
@@ -125,7 +125,7 @@ func say(r status.Result) func(*order.Order) []order.Answer {
 	}
 }
 
-func (b *bench) dialer(answer func(*order.Order) []order.Answer) func() (*order.Conn, error) {
+func (b *bench) dialer(how func() func(*order.Order) []order.Answer) func() (*order.Conn, error) {
 	return func() (*order.Conn, error) {
 		ours, theirs, err := order.Pair()
 		if err != nil {
@@ -156,6 +156,7 @@ func (b *bench) dialer(answer func(*order.Order) []order.Answer) func() (*order.
 					}
 					b.mu.Lock()
 					b.orders = append(b.orders, orders[i])
+					answer := how()
 					b.mu.Unlock()
 					answers := answer(&orders[i])
 					if answers == nil {
@@ -341,7 +342,9 @@ func TestS145PartialFailure(t *testing.T) {
 		if !checkpoint {
 			os.Remove(filepath.Join(b.dir, "index/1"))
 		}
+		b.mu.Lock()
 		b.orders = nil
+		b.mu.Unlock()
 		b.begin()
 		if err := os.WriteFile(filepath.Join(b.dir, "kick/try:"+id), nil, 0o644); err != nil {
 			t.Fatal(err)

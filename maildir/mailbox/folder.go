@@ -198,7 +198,7 @@ func (f *Folder) load() error {
 
 // stamp puts the folder's figures into the view it shows from now on.
 func (f *Folder) stamp() {
-	f.view.counts = f.counts()
+	f.view.counts, f.view.lost = f.counts(), f.lost
 	f.view.change, f.view.loss = f.changeNo, f.losses
 }
 

@@ -50,6 +50,9 @@ func (f *Folder) rebuild(ctx context.Context) error {
 		}
 	}
 	f.totals = totals{uidNext: next, modseq: fresh, uidBound: u.bound, modBound: u.modBound}
+	if next > u.next { // clients may have been told of messages under these, which have other UIDs now
+		u.dead = append(u.dead, tombstone{sequence.Set{{Lo: u.next, Hi: next - 1}}, fresh, now.Unix()})
+	}
 	u.bound, u.modBound = max(next+256, u.bound), max(fresh+1<<16, u.modBound)
 	u.forget(now.Unix() - int64(60*24*time.Hour/time.Second))
 	if err := f.replaceUIDs(u); err != nil {

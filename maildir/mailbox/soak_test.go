@@ -576,4 +576,3 @@ func (s *userSession) change(all []*userSession) {
 		w.wrong("change of %s: %v", s.f.Name(), err)
 	}
 }
-

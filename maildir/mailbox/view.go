@@ -14,6 +14,7 @@ import (
 type View struct {
 	folder *Folder
 	counts Counts
+	lost   []interval // of mod-sequences, see ChangedSince
 	slots  []*slot
 	start  []int  // of slots: the index of the first message; one more at the end: the length
 	change uint64 // number of the last change in it, for Since
@@ -118,11 +119,17 @@ func (v *View) UIDL(i int) string {
 	return maildir.UIDL(string(c.key(j)))
 }
 
-// ChangedSince is the UIDs with a mod-sequence above modseq (RFC 7162).
+// ChangedSince is the UIDs with a mod-sequence above modseq (RFC 7162). It is all of them when a crash may have taken changes away that a
+// client has seen under the modseq it names.
 func (v *View) ChangedSince(modseq uint64) sequence.Set {
 	var out sequence.Set
 	if modseq >= v.counts.HighestModSeq {
 		return nil
+	}
+	for _, l := range v.lost {
+		if modseq > l.from && modseq < l.to {
+			modseq = 0
+		}
 	}
 	for _, s := range v.slots {
 		c := s.get()

@@ -40,6 +40,8 @@ type Disk struct {
 	mu      sync.Mutex
 	names   map[string]*inode // files, as programs see them
 	dirs    map[string]bool
+	touched map[string]time.Time // when names in a directory last changed; each change has a time of its own
+	ticks   int
 	changes []*change // since the disk was made, oldest first
 
 	strict  bool // fsync of a file does not carry its names
@@ -77,7 +79,7 @@ type change struct {
 
 // New is an empty disk like ext4, XFS and btrfs: fsync of a file carries its names.
 func New() *Disk {
-	return &Disk{names: map[string]*inode{}, dirs: map[string]bool{".": true}, now: time.Unix(1795321401, 0)}
+	return &Disk{names: map[string]*inode{}, touched: map[string]time.Time{}, dirs: map[string]bool{".": true}, now: time.Unix(1795321401, 0)}
 }
 
 // NewStrict is an empty disk that promises what POSIX does and no more.
@@ -258,7 +260,9 @@ func (d *Disk) Put(name, text string) *Disk {
 	d.inodes++
 	ino := &inode{number: d.inodes, live: []byte(text), synced: []byte(text), mode: 0o660, mtime: d.now, links: 1}
 	d.names[name] = ino
-	d.changes = append(d.changes, &change{kind: "create", ino: ino, to: name, durable: true})
+	c := &change{kind: "create", ino: ino, to: name, durable: true}
+	d.changes = append(d.changes, c)
+	d.touch(c)
 	return d
 }
 
@@ -339,9 +343,20 @@ func (d *Disk) free(name string) error {
 	return nil
 }
 
+// touch gives the directories of a change a new time.
+func (d *Disk) touch(c *change) {
+	d.ticks++
+	for _, name := range []string{c.from, c.to} {
+		if name != "" {
+			d.touched[path.Dir(name)] = d.now.Add(time.Duration(d.ticks))
+		}
+	}
+}
+
 // note does a change and remembers it.
 func (d *Disk) note(c *change) {
 	d.changes = append(d.changes, c)
+	d.touch(c)
 	if old := d.names[c.to]; c.kind == "rename" && old != nil && old != c.ino {
 		old.links--
 	}

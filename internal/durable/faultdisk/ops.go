@@ -247,7 +247,11 @@ func (d *Disk) Stat(name string) (durable.Info, error) {
 	switch {
 	case err != nil:
 	case d.dirs[name]:
-		return durable.Info{Mode: fs.ModeDir | 0o755, ModTime: d.now, Dev: 1, Links: 2}, nil
+		at, ok := d.touched[name]
+		if !ok {
+			at = d.now
+		}
+		return durable.Info{Mode: fs.ModeDir | 0o755, ModTime: at, Dev: 1, Links: 2}, nil
 	case ino == nil:
 		err = syscall.ENOENT
 	default:

@@ -75,10 +75,19 @@ func TestKicks(t *testing.T) {
 		t.Error("a kick with a path for an id is taken")
 	}
 	os.WriteFile(filepath.Join(dir, "kick/nonsense"), nil, 0o644)
-	got, err := Kicks(s)
 	want := []Kick{{"all", "", ""}, {"hold", id, "looks like spam"}, {"site", "mx/../x", ""}, {"try", id, ""}}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v", got, err)
+	for _, obeyed := range []bool{false, true} { // what is not obeyed, for a crash or for want of a message, is there again
+		var got []Kick
+		err := Obey(s, func(k Kick) bool {
+			if names, _ := s.Disk.ReadDir("kick"); !slices.Contains(names, file(k.Verb, k.Name)) {
+				t.Errorf("%v was removed before it was obeyed", k)
+			}
+			got = append(got, k)
+			return obeyed
+		})
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v", got, err)
+		}
 	}
 	if names, _ := s.Disk.ReadDir("kick"); len(names) > 0 {
 		t.Errorf("left: %q", names)

@@ -21,34 +21,32 @@ type Kick struct {
 // verbs are those that want an id.
 var verbs = []string{"try", "hold", "release", "bounce", "remove"}
 
-// Kicks takes what is in kick/: the files are gone on return. What is no kick is removed as well.
-func Kicks(s *queue.Spool) ([]Kick, error) {
+// Obey calls do for every kick and then removes those that do says are obeyed: a crash between the two has one obeyed
+// twice, and never forgotten. What is no kick is removed.
+func Obey(s *queue.Spool, do func(Kick) (obeyed bool)) error {
 	names, err := s.Disk.ReadDir("kick")
 	if err != nil || len(names) == 0 {
-		return nil, err
+		return err
 	}
 	slices.Sort(names)
-	var kicks []Kick
 	for _, base := range names {
 		if strings.HasPrefix(base, ".") { // being written
 			continue
 		}
-		k, known := parseKick(base)
-		if known {
-			k.Text, _, _ = read(s, "kick/"+base)
+		if k, known := parseKick(base); known {
+			k.Text, _, err = read(s, "kick/"+base)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // taken back
+			}
+			if !do(k) {
+				continue
+			}
 		}
-		err := s.Disk.Remove("kick/" + base)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // taken back
-		}
-		if err != nil {
-			return kicks, err // do what was taken; the rest is still there
-		}
-		if known {
-			kicks = append(kicks, k)
+		if err := s.Disk.Remove("kick/" + base); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // the rest would stay as well, and be obeyed over and over
 		}
 	}
-	return kicks, nil
+	return nil
 }
 
 func parseKick(base string) (Kick, bool) {

@@ -55,10 +55,6 @@ func (r *Runner) endScan() {
 	}
 	r.scanned = true
 	r.scanDone.Store(true)
-	for _, k := range r.kicks {
-		r.kick(k)
-	}
-	r.kicks = nil
 	for _, m := range append([]*message(nil), r.all...) {
 		if m.flags&seenFlag != 0 && m.live == nil {
 			r.forget(m)
@@ -67,13 +63,14 @@ func (r *Runner) endScan() {
 }
 
 const (
-	hintsPerTurn = 256
+	hintsAtLeast = 32
 	foundPerTurn = 64 // each may cost a cold read
 )
 
 // intake looks at what hints and scans brought: hints first.
 func (r *Runner) intake() {
-	n := min(len(r.pending), hintsPerTurn)
+	// Not many more than local delivery takes now: what waits would be opened again.
+	n := min(len(r.pending), max(hintsAtLeast, r.Conf.LocalSlots-r.local.Active()))
 	for _, f := range r.pending[:n] {
 		r.admit(f, true)
 	}

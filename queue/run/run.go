@@ -90,10 +90,9 @@ type Runner struct {
 	steering *control.State  // pause/ and limit/ as last read
 	paused   map[string]bool // sites paused by control
 	limited  map[string]bool
-	kicks    []control.Kick // for when the scan is over
-	stopped  bool           // pause/all
-	downtime time.Duration  // how long nobody ran before us
-	scanned  bool           // the first scan is over
+	stopped  bool          // pause/all
+	downtime time.Duration // how long nobody ran before us
+	scanned  bool          // the first scan is over
 	scanDone atomic.Bool
 	finished bool // SIGTERM: start nothing
 

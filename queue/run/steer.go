@@ -24,12 +24,8 @@ func (r *Runner) steer() {
 	} else {
 		r.steerSites(st)
 	}
-	kicks, err := control.Kicks(r.Spool)
-	if err != nil {
+	if err := control.Obey(r.Spool, r.kick); err != nil {
 		r.log.Warn("kick", err)
-	}
-	for _, k := range kicks {
-		r.kick(k)
 	}
 }
 
@@ -150,8 +146,8 @@ func (r *Runner) lookAgain(now site.Time) {
 // kickSpread is over how long a kick of everything is spread.
 const kickSpread = 30 * time.Second
 
-// kick does one thing that somebody asked for.
-func (r *Runner) kick(k control.Kick) {
+// kick does one thing that somebody asked for. What is about a message the first scan has not come to yet stays in kick/.
+func (r *Runner) kick(k control.Kick) (obeyed bool) {
 	now := r.now()
 	switch k.Verb {
 	case "all":
@@ -159,18 +155,18 @@ func (r *Runner) kick(k control.Kick) {
 			s.Each(func(x *site.Site) { s.Kick(x, kickSpread, now) })
 		}
 		clear(r.domains)
-		return
+		return true
 	case "site":
 		for _, key := range r.keysOf("site", k.Name) {
 			if s := r.schedulerOf(key); s.Lookup(key) != nil {
 				s.Kick(s.Lookup(key), 0, now)
 			}
 		}
-		return
+		return true
 	case "release":
 		if err := r.Spool.Release(k.Name); err != nil {
 			r.log.Warn("release "+k.Name, err)
-			return
+			return true
 		}
 		r.lines = append(r.lines, queue.Event{Time: time.Now(), ID: k.Name, Kind: queue.Release})
 		r.log.Release(k.Name)
@@ -178,20 +174,20 @@ func (r *Runner) kick(k control.Kick) {
 		case r.onlyNew <- struct{}{}:
 		default:
 		}
-		return
+		return true
 	}
 	m := r.messages[k.Name]
 	if m == nil && !r.scanned {
-		r.kicks = append(r.kicks, k) // it may be one the scan has not come to
-		return
+		return false
 	}
 	if m == nil || m.flags&endedFlag != 0 {
 		r.kickUnknown(k)
-		return
+		return true
 	}
 	if err := r.kickMessage(m, k, now); err != nil && !errors.Is(err, errGone) {
 		r.log.Warn(k.Verb+" "+k.Name, err)
 	}
+	return true
 }
 
 // kickUnknown is a wish about a message that is in hold/, or nowhere.

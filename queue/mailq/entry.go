@@ -2,7 +2,6 @@ package mailq
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // Entry is one message. Its JSON keys are those of mailq(8) and stay.
 type Entry struct {
 	ID         string      `json:"id"`
-	State      string      `json:"state"` // new waiting scheduled paused held
+	State      string      `json:"state"` // new waiting scheduled paused held bad
 	File       string      `json:"file"`
 	Arrived    time.Time   `json:"arrived"`
 	Size       int64       `json:"size"`
@@ -25,7 +24,7 @@ type Entry struct {
 	Via        string      `json:"via,omitempty"`
 	Class      string      `json:"class,omitempty"`
 	HoldUntil  *time.Time  `json:"hold_until,omitempty"`
-	Reason     string      `json:"reason,omitempty"` // why it is held or paused
+	Reason     string      `json:"reason,omitempty"` // why it is held, paused or bad
 	Attempts   int         `json:"attempts"`
 	Owed       int         `json:"owed"` // recipients not done
 	Recipients []Recipient `json:"recipients"`
@@ -115,7 +114,7 @@ func (t *Tool) judge(e *Entry, st *control.State) {
 		e.HoldUntil = &at
 	}
 	if strings.HasPrefix(e.File, "hold/") {
-		e.State, e.Reason = "held", t.reason(e.ID)
+		e.State, e.Reason = "held", t.text("hold/"+e.ID+".why")
 		return
 	}
 	if e.HoldUntil != nil && e.HoldUntil.After(t.now()) {
@@ -184,17 +183,6 @@ func pauseText(p control.Pause) string {
 		s += ", until " + p.Until.Format(time.RFC3339)
 	}
 	return s
-}
-
-// reason is what hold/ID.why says.
-func (t *Tool) reason(id string) string {
-	f, err := t.Spool.Disk.Open("hold/" + id + ".why")
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 4096))
-	return strings.TrimSpace(string(text))
 }
 
 // last is what was said of a recipient last, in a line.

@@ -17,10 +17,11 @@ type selection struct {
 	from, to []string
 	site     []string
 	held     bool
+	bad      bool
 	all      bool
 }
 
-// parseSelection reads ID, from:, to:, site:, held and all.
+// parseSelection reads ID, from:, to:, site:, held, bad and all.
 func parseSelection(args []string) (sel selection, err error) {
 	for _, arg := range args {
 		kind, name, ok := strings.Cut(arg, ":")
@@ -32,6 +33,8 @@ func parseSelection(args []string) (sel selection, err error) {
 			sel.all = true
 		case arg == "held":
 			sel.held = true
+		case arg == "bad":
+			sel.bad = true
 		case ok && name == "":
 			return sel, usage("%.60q: nothing behind the colon", arg)
 		case ok && kind == "from":
@@ -43,7 +46,7 @@ func parseSelection(args []string) (sel selection, err error) {
 		case queue.ValidID(id):
 			sel.ids = append(sel.ids, id)
 		default:
-			return sel, usage("%.60q is neither a message's id nor from:, to:, site:, held or all", arg)
+			return sel, usage("%.60q is neither a message's id nor from:, to:, site:, held, bad or all", arg)
 		}
 	}
 	return sel, nil
@@ -66,7 +69,7 @@ func plain(s string) string {
 }
 
 func (sel *selection) empty() bool {
-	return !sel.all && !sel.held && len(sel.ids)+len(sel.from)+len(sel.to)+len(sel.site) == 0
+	return !sel.all && !sel.held && !sel.bad && len(sel.ids)+len(sel.from)+len(sel.to)+len(sel.site) == 0
 }
 
 // open reports whether messages must be read to know whether they are meant.
@@ -174,6 +177,9 @@ func (t *Tool) entries(sel selection, each func(e *Entry) error) error {
 	}
 	if sel.empty() {
 		sel.all = true
+	}
+	if sel.bad && !sel.all && !sel.held && !sel.open() && len(sel.ids) == 0 {
+		return nil // bad/ has no messages
 	}
 	moved := map[string]bool{} // seen in in/, may come again in q/
 	return t.walk(func(f queue.Found) error {

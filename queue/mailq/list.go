@@ -24,7 +24,7 @@ func (t *Tool) list(args []string) error {
 	}
 	var n int
 	var octets int64
-	err = t.entries(sel, func(e *Entry) error {
+	each := func(e *Entry) error {
 		if t.JSON {
 			return t.object(e)
 		}
@@ -34,7 +34,11 @@ func (t *Tool) list(args []string) error {
 		octets += e.Size
 		t.row(e)
 		return nil
-	})
+	}
+	err = t.entries(sel, each)
+	if err == nil && (len(args) == 0 || sel.all || sel.bad) {
+		err = t.badFiles(each)
+	}
 	switch {
 	case err != nil || t.JSON:
 	case n == 0 && len(args) > 0:
@@ -48,7 +52,7 @@ func (t *Tool) list(args []string) error {
 }
 
 // marks stand behind the id: as in Postfix's list, new mail is active.
-var marks = map[string]string{"new": "*", "held": "!"}
+var marks = map[string]string{"new": "*", "held": "!", "bad": "?"}
 
 func (t *Tool) row(e *Entry) {
 	from := e.From
@@ -59,7 +63,7 @@ func (t *Tool) row(e *Entry) {
 	switch {
 	case e.Error != "":
 		t.printf("  (%s)", e.Error)
-	case e.State == "held" || e.State == "paused":
+	case e.State == "held" || e.State == "paused" || e.State == "bad":
 		t.printf("  (%s)", e.State+": "+e.Reason)
 	case e.State == "scheduled":
 		t.printf("  (scheduled for %s)", t.when(*e.HoldUntil))

@@ -48,7 +48,7 @@ type Command struct {
 
 // Commands are all words; list is what mailq does without one.
 var Commands = []Command{
-	{"list", "[ID | from:ADDRESS | to:ADDRESS | site:NAME | held]…", "list messages", (*Tool).list},
+	{"list", "[ID | from:ADDRESS | to:ADDRESS | site:NAME | held | bad]…", "list messages", (*Tool).list},
 	{"show", "ID…", "show envelope, state and header", (*Tool).show},
 	{"why", "ID…", "say why a message is still here, or what became of it", (*Tool).why},
 	{"shape", "", "count recipients by site and age", (*Tool).shape},

@@ -276,6 +276,35 @@ func TestGone(t *testing.T) {
 	b.want("Mail queue is empty\n")
 }
 
+func TestBad(t *testing.T) {
+	b := newBench(t)
+	id := b.put("q", queue.Envelope{From: path("a@example.net"), Rcpts: []queue.Rcpt{{N: 1, To: path("b@example.org")}}}, "\n")
+	if err := b.s.Bad(queue.QPath(id)+"/"+id, "hash 00, should be 11"); err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(b.dir, "bad", "core\x1b.why"), nil, 0o644) // the why of nothing is a file like any other
+	for _, args := range [][]string{{}, {"list", "all"}, {"list", "bad"}} {
+		out, _, err := b.run(args...)
+		for _, want := range []string{id + "?", "(bad: " + queue.QPath(id) + "/" + id + ": hash 00, should be 11)", `core\x1b.why?`, "in 2 Requests"} {
+			if err != nil || !strings.Contains(out, want) {
+				t.Errorf("%q: %v, no %q in\n%s", args, err, want, out)
+			}
+		}
+	}
+	b.want(id+" was put into bad/, as it is no message: "+queue.QPath(id)+"/"+id+": hash 00, should be 11\n", "why", id)
+	if out, _, err := b.run("list", "held"); err != nil || strings.Contains(out, id) {
+		t.Errorf("held: %s%v", out, err)
+	}
+	if out, _, _ := b.run("--json", "list", "bad"); !strings.Contains(out, `"state":"bad"`) || !isJSON(strings.Split(out, "\n")[0]) {
+		t.Errorf("JSON: %s", out)
+	}
+	b.fails(exUsage, "remove", "bad")
+	b.fails(exNoInput, "remove", "all")
+	if !b.there("bad/" + id) {
+		t.Error("it is gone")
+	}
+}
+
 func TestShape(t *testing.T) {
 	b := newBench(t)
 	b.want("Mail queue is empty\n", "shape")

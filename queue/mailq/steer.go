@@ -30,6 +30,9 @@ func (t *Tool) messages(args []string, do func(e *Entry) error) error {
 		return usage("which messages? Give ids, from:ADDRESS, to:ADDRESS, site:NAME, held or all")
 	}
 	sel, err := parseSelection(args)
+	if err == nil && sel.bad {
+		err = usage("what is in bad/ is no message: rm it, or mend it and mv it to in/adopt/new")
+	}
 	if err != nil {
 		return err
 	}

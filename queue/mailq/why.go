@@ -180,13 +180,24 @@ func (t *Tool) explainSite(site string) {
 
 // gone is why for a message that is not in the queue: what the journal has of it.
 func (t *Tool) gone(id string) error {
-	if _, err := t.Spool.Disk.Stat("bad/" + id); err == nil {
-		t.printf("%s is in bad/: it is no message. bad/%s.why says more.", id, id)
+	found := false
+	err := t.badFiles(func(e *Entry) error {
+		if rest, ok := strings.CutPrefix(e.ID, id); !ok || rest != "" && rest[0] != '~' && !strings.HasPrefix(rest, ".m,") {
+			return nil
+		}
+		found = true
+		if t.JSON {
+			return t.object(e)
+		}
+		t.printf("%s was put into bad/, as it is no message: %s", id, e.Reason)
 		return nil
+	})
+	if found || err != nil {
+		return err
 	}
 	since := queue.TimeOf(id).Add(-time.Hour)
 	n, over := 0, errors.New("over")
-	err := t.Spool.Results(since, func(ev *queue.Event) error {
+	err = t.Spool.Results(since, func(ev *queue.Event) error {
 		if ev.ID != id {
 			return nil
 		}

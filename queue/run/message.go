@@ -28,7 +28,7 @@ type message struct {
 	flags   flags
 }
 
-type flags uint8
+type flags uint16
 
 const (
 	scannedFlag flags = 1 << iota // found and not announced: it may have been delivered before
@@ -38,6 +38,7 @@ const (
 	bounceFlag                    // null sender or bulk: expires earlier
 	seenFlag                      // known from the checkpoint and not seen by the scan yet
 	archivedFlag
+	stateFlag // has ID.s by our own doing
 	endedFlag // nothing is owed: gone when the journal says so
 )
 
@@ -117,7 +118,7 @@ func (r *Runner) open(m *message) (*live, error) {
 	}
 	l := &live{m: qm, file: qm.File}
 	var past []queue.Event
-	if m.flags&scannedFlag != 0 || !strings.HasPrefix(name, "in/") {
+	if m.flags&(scannedFlag|stateFlag) != 0 {
 		if past, err = r.Spool.ReadState(name); err != nil {
 			qm.Close()
 			return nil, err
@@ -164,6 +165,7 @@ func (r *Runner) unreadable(m *message, name string, err error) error {
 		if e := r.Spool.Bad(name, err.Error()); e != nil {
 			r.log.Warn("bad "+name, e)
 		}
+		delete(r.made, m.id) // a report that the power cut tore is made again
 		r.forget(m)
 	case errors.Is(err, fs.ErrNotExist):
 		r.vanished(m)
@@ -209,6 +211,12 @@ func (r *Runner) record() {
 		clear(r.lines)
 		r.lines = r.lines[:0]
 	}
+	if r.reported && r.DryRun == nil {
+		if err := r.journal.Sync(); err != nil {
+			r.log.Warn("results", err)
+		}
+	}
+	r.reported = false
 	for _, g := range r.going {
 		err := error(nil)
 		if g.alone {
@@ -240,6 +248,7 @@ func (r *Runner) remember(m *message, sync bool, events []queue.Event) error {
 	for i := range events {
 		list[i] = &events[i]
 	}
+	m.flags |= stateFlag
 	err := r.Spool.AppendState(m.path(), sync, list...)
 	if err != nil {
 		r.log.Warn("state "+m.id, err)

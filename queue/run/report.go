@@ -213,6 +213,7 @@ func (r *Runner) queueReport(m *message, list []dsn.Recipient, id string, about 
 	if r.made[id] || r.ended[id] {
 		return id, nil // made by an earlier runner that did not come to write it down, and perhaps delivered already
 	}
+	r.clearTorn(id)
 	file, err := r.Spool.Disk.Open(m.path())
 	if err != nil {
 		return "", err
@@ -225,8 +226,26 @@ func (r *Runner) queueReport(m *message, list []dsn.Recipient, id string, about 
 	if err != nil {
 		return "", err
 	}
+	r.reported = true
 	r.pending = append(r.pending, queue.Found{Name: "in/bounce/new/" + env.ID, ID: env.ID, Hint: true})
 	return env.ID, nil
+}
+
+// clearTorn puts aside a report that the power cut tore and the scan has not come to: it would pass for one that is there.
+func (r *Runner) clearTorn(id string) {
+	name := "in/bounce/new/" + id
+	if r.messages[id] != nil {
+		return
+	}
+	qm, err := r.Spool.Load(name, true)
+	if err == nil {
+		qm.Close()
+	} else if errors.Is(err, queue.ErrBad) {
+		r.log.Bad(name, err.Error())
+		if err := r.Spool.Bad(name, err.Error()); err != nil {
+			r.log.Warn("bad "+name, err)
+		}
+	}
 }
 
 // doubleBounce tells the postmaster of a report that cannot be delivered.

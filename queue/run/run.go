@@ -76,6 +76,7 @@ type Runner struct {
 	opened   []*message               // live since this turn began
 	fresh    []*message               // still in in/, oldest first
 	owing    []*message               // with failures not reported yet
+	reported bool                     // a report was queued in this turn
 	made     map[string]bool          // reports seen in this life: not to be made again
 	ended    map[string]bool          // journal of an earlier run: nothing owed
 	replay   map[string][]queue.Event // and what it says of messages that are still here
@@ -271,6 +272,9 @@ func (r *Runner) drain() {
 // turn starts what may start and returns how long nothing has to be done.
 func (r *Runner) turn() time.Duration {
 	wait := time.Second
+	if r.reported {
+		r.record() // on disk before the report can be delivered, or a power cut would make it twice
+	}
 	if len(r.pending) > 0 && r.local.Active() > 0 && len(r.pending) < 64 {
 		// Under load collect hints for up to 2 ms: one packet of orders, one wake-up.
 		if since := time.Since(r.batchAt); since < 2*time.Millisecond {

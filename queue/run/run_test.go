@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -65,7 +66,7 @@ func path(s string) address.Path {
 
 // bench is a runner with a spool of its own and workers that answer as a test says.
 type bench struct {
-	t     *testing.T
+	t     testing.TB
 	spool *queue.Spool
 	dir   string
 	run   *Runner
@@ -80,7 +81,7 @@ type bench struct {
 	conns  []*order.Conn
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: filepath.Join(t.TempDir(), "spool"), log: new(strings.Builder)}
 	if err := queue.Make(b.dir, "t"); err != nil {
@@ -601,4 +602,34 @@ func TestCommand(t *testing.T) {
 	if got := b.events(id); !slices.Equal(got, []string{"deliver 1", "bounce 2", "end 0"}) {
 		t.Errorf("%v", got)
 	}
+}
+
+// BenchmarkDeliver is a message from its hint to its end, and what the worker of the test costs.
+func BenchmarkDeliver(t *testing.B) {
+	b := newBench(t)
+	b.run.Log.Out = io.Discard
+	b.begin()
+	t.ReportAllocs()
+	var list []*queue.Writer
+	for range t.N {
+		env := &queue.Envelope{ID: b.spool.NewID(), Time: time.Now(), Via: "mx test", From: path("alice@example.net"),
+			Rcpts: []queue.Rcpt{{N: 1, To: path("bob@example.org")}}}
+		w, err := b.spool.Begin("mx", env)
+		if err == nil {
+			w.Write([]byte("Subject: hi\n\nhi\n"))
+			err = w.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, w)
+	}
+	t.ResetTimer()
+	for _, w := range list {
+		w.Hint()
+	}
+	b.eventuallyIn(time.Minute, "delivery", func() bool { return len(b.delivers()) >= t.N })
+	t.StopTimer()
+	b.eventually("end", b.empty)
+	b.end()
 }

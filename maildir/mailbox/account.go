@@ -137,7 +137,7 @@ func (f *Folder) Close() error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watch.end()
+	watching.forget(f)
 	if f.log != nil {
 		f.log.Close()
 		f.log = nil

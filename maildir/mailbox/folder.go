@@ -45,8 +45,7 @@ type Folder struct {
 	dead      []tombstone          // of mb-uids up to deadSize, for VanishedSince
 	deadSize  int64
 	floor     uint64
-	learnt    int // sizes, dates and places in the cache found out since the last snapshot
-	watch     watch
+	learnt    int  // sizes, dates and places in the cache found out since the last snapshot
 	blank     bool // flags are not known yet: the first scan after a rebuild fills them in
 }
 

@@ -3,7 +3,7 @@
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
 clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mandoc:mandoc git:git /usr/lib/git-core/git-send-email:git-email"
-servers="postfix exim4-daemon-light opensmtpd"
+servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
 
@@ -41,9 +41,16 @@ done
 
 # A server's directory is a root for chroot(2): the package, the libraries it needs, and a shell for those who cannot do without.
 closure() {
-	{ echo "$1"; [ "$1" = exim4-daemon-light ] && echo exim4-base; [ "$1" = opensmtpd ] && echo dash
-	  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" 2>/dev/null |
-		grep -E '^(lib|zlib1g$|dash$)' | grep -vE '^lib.*(perl|python|debconf|pam-|systemd)'
+	with=
+	case $1 in
+	exim4-daemon-light) with=exim4-base;;
+	opensmtpd) with=dash;;
+	dovecot-core) with="dovecot-imapd dovecot-pop3d dovecot-lmtpd";;
+	courier-imap) with="courier-pop courier-base courier-authlib courier-authdaemon courier-authlib-pipe dash";;
+	esac
+	{ for p in $1 $with; do echo "$p"; done
+	  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$1" $with 2>/dev/null |
+		grep -E '^(lib|zlib1g$|dash$)' | grep -vE '^lib.*(perl|python|debconf|pam-|nss-systemd|systemd-|elogind)'
 	} | sort -u
 }
 for s in $unpack; do

@@ -1,6 +1,6 @@
 /*
-Package peers runs other people's mail servers beside ours: Postfix, Exim and OpenSMTPD, unpacked from their packages by
-test/packages.sh and never installed. Each runs in a chroot of its own with users of its own, so that the machine's MTA and its
+Package peers runs other people's mail servers beside ours: Postfix, Exim and OpenSMTPD, Dovecot and Courier, unpacked from their
+packages by test/packages.sh and never installed. Each runs in a chroot of its own with users of its own, so that the machine's MTA and its
 passwd stay as they are. That takes root.
 
 	CACHE/postfix/            what packages.sh unpacked, never written to
@@ -31,7 +31,7 @@ type Options struct {
 	Dir    string   // the chroot is made below it
 	Domain string   // of its mailboxes
 	IP     string   // listens here, and sends from here
-	Port   int      // of SMTP
+	Port   int      // of SMTP; of IMAP where the server speaks that, and POP3 and the TLS ports lie where the standards have them
 	Users  []string // mailboxes
 	Relay  string   // HOST:PORT where everything else goes; "" refuses it
 	Cert   string   // certificate and key in PEM; "" is no TLS
@@ -46,13 +46,17 @@ type Peer struct {
 	Root string // its chroot
 	Addr string
 
-	opts Options
-	cmd  *exec.Cmd
-	done chan error
+	opts  Options
+	greet string // what it begins with: "220", "* OK"
+	cmd   *exec.Cmd
+	done  chan error
 }
 
 // ErrMissing is why a test is skipped.
 var ErrMissing = errors.New("not unpacked; make packages as root does it")
+
+// Owner is the user and group that mailboxes belong to.
+const Owner = vmail
 
 // uids inside the chroots; outside they are numbers nobody has.
 const (
@@ -60,6 +64,7 @@ const (
 	daemon   = 61101 // the server's own
 	daemon2  = 61102
 	postdrop = 61103
+	login    = 61104 // Dovecot's for those who have not logged in
 )
 
 // Cache is where packages.sh unpacks.
@@ -89,7 +94,7 @@ func prepare(name, pkg string, o Options) (*Peer, error) {
 	if err := Available(pkg); err != nil {
 		return nil, err
 	}
-	p := &Peer{Name: name, Root: filepath.Join(o.Dir, name), Addr: net.JoinHostPort(o.IP, fmt.Sprint(o.Port)), opts: o}
+	p := &Peer{Name: name, Root: filepath.Join(o.Dir, name), Addr: net.JoinHostPort(o.IP, fmt.Sprint(o.Port)), opts: o, greet: "220"}
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -117,7 +122,8 @@ func prepare(name, pkg string, o Options) (*Peer, error) {
 	for _, u := range []struct {
 		name string
 		id   int
-	}{{"root", 0}, {"daemon", 1}, {"nobody", 65534}, {"mail", 8}, {"vmail", vmail}, {"postfix", daemon}, {"Debian-exim", daemon}, {"opensmtpd", daemon}, {"opensmtpq", daemon2}} {
+	}{{"root", 0}, {"daemon", 1}, {"nobody", 65534}, {"mail", 8}, {"vmail", vmail}, {"postfix", daemon}, {"Debian-exim", daemon}, {"opensmtpd", daemon}, {"opensmtpq", daemon2},
+		{"dovecot", daemon}, {"dovenull", login}, {"courier", daemon}} {
 		users += fmt.Sprintf("%s:x:%d:%d::/var/empty:/bin/sh\n", u.name, u.id, u.id)
 		groups += fmt.Sprintf("%s:x:%d:\n", u.name, u.id)
 	}
@@ -198,10 +204,10 @@ func (p *Peer) start(argv ...string) error {
 		conn, err := net.DialTimeout("tcp", p.Addr, time.Second)
 		if err == nil {
 			conn.SetDeadline(time.Now().Add(10 * time.Second))
-			var b [3]byte
-			_, err = io.ReadFull(conn, b[:])
+			b := make([]byte, len(p.greet))
+			_, err = io.ReadFull(conn, b)
 			conn.Close()
-			if err == nil && string(b[:]) == "220" {
+			if err == nil && string(b) == p.greet {
 				return nil
 			}
 		}
@@ -251,7 +257,7 @@ func (p *Peer) Maildir(user string) string { return p.path("var/mail/vhosts/" + 
 // Log is the end of what it said.
 func (p *Peer) Log() string {
 	var all strings.Builder
-	for _, name := range []string{"log", "var/log/postfix.log", "var/log/exim4/mainlog", "var/log/exim4/paniclog"} {
+	for _, name := range []string{"log", "var/log/postfix.log", "var/log/exim4/mainlog", "var/log/exim4/paniclog", "var/log/dovecot.log"} {
 		text, err := os.ReadFile(p.path(name))
 		if err != nil {
 			continue // not every server has every log

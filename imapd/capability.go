@@ -9,7 +9,9 @@ import (
 var (
 	beforeLogin = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID"}
 	afterLogin  = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID", "IDLE", "NAMESPACE", "UIDPLUS", "UNSELECT", "CHILDREN",
-		"MOVE", "CONDSTORE", "QRESYNC"}
+		"MOVE", "CONDSTORE", "QRESYNC",
+		"ESEARCH", "SEARCHRES", "WITHIN", "SEARCH=FUZZY", "PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
+		"THREAD=REFS", "MULTISEARCH", "INPROGRESS", "SAVEDATE", "OBJECTID", "UIDONLY", "UIDBATCHES", "UTF8=ACCEPT"}
 )
 
 func (s *session) capabilityList() string {
@@ -101,7 +103,7 @@ func (s *session) enable(c *command) reply {
 		case "IMAP4REV2":
 			x, name = rev2|utf8Accept, "IMAP4rev2"
 		case "UTF8=ACCEPT":
-			x = utf8Accept
+			x = utf8Accept | utf8Only
 		case "UIDONLY":
 			x = uidOnly
 		default:

@@ -1,5 +1,4 @@
 package imapd
 
 var (
-	idleVerbs []verb
 )

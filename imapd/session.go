@@ -60,6 +60,7 @@ const (
 	rev2
 	utf8Accept
 	uidOnly
+	utf8Only // UTF8=ACCEPT by its own name, whose rules for SEARCH go beyond those of IMAP4rev2
 )
 
 const (

@@ -63,6 +63,14 @@ func (r *Reader) fill() error {
 	return err
 }
 
+// Peek reads what is there, without taking it. Its error is the connection's; a timeout says that nothing came, and nothing else.
+func (r *Reader) Peek() error {
+	if len(r.buf) > 0 && r.at == 0 && len(r.buf) == cap(r.buf) {
+		return nil // no room for more: somebody is there
+	}
+	return r.fill()
+}
+
 // Rest gives the buffer back if it is empty; call it before waiting long.
 func (r *Reader) Rest() {
 	if r.buf != nil && r.at == len(r.buf) {

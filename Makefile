@@ -43,9 +43,11 @@ packages: ## what the tests drive: clients installed, other mail servers unpacke
 	@sh test/packages.sh
 
 test: packages build fmt vet lint ## all tests; says what it skipped and why
-	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/test')
-	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 10m -v ./test/...
-	bin/maildemo check
+	@status=0; export PENNYPOST_BIN=$(CURDIR)/bin; set -x; \
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/test') || status=1; \
+	$(GO) test -count=1 -p 1 -timeout 10m -v ./test/... || status=1; \
+	bin/maildemo check || status=1; \
+	exit $$status
 
 e2e: build ## only the programs against each other, clients and peers
 	PENNYPOST_BIN=$(CURDIR)/bin $(GO) test -count=1 -p 1 -timeout 10m -v ./test/...

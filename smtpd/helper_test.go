@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -118,8 +119,8 @@ func (w *memoryWriter) Hint() {
 	w.m.mu.Unlock()
 }
 
-// people are the domain example.org: bob takes mail as it comes, dora forwards hers, full is over quota, all@ is an alias;
-// lookups for broken.example.org fail.
+// people are the domain example.org: bob takes mail as it comes, dora forwards hers, full is over quota, aliases lead to
+// those behind the words in their names (team.nobody.bob to nobody and bob, loop to itself, deep0 to deep1 and on); lookups for broken.example.org fail.
 type people struct{}
 
 func (people) Lookup(to address.Path) (domains.Answer, error) {
@@ -139,11 +140,33 @@ func (people) Lookup(to address.Path) (domains.Answer, error) {
 	case "dora":
 		a.Forward = []domains.ForwardLine{{Kind: '&', Target: address.Path{Local: "d", Domain: "example.net"}}}
 	case "all":
-		return domains.Answer{Kind: domains.Alias, Targets: []address.Path{{Local: "bob", Domain: "example.org"}}}, nil
+		return alias("bob"), nil
+	case "loop":
+		return alias("loop"), nil
 	default:
+		if n, ok := strings.CutPrefix(a.User, "deep"); ok {
+			i, _ := strconv.Atoi(n)
+			return alias("deep" + strconv.Itoa(i+1)), nil
+		}
+		if names, ok := strings.CutPrefix(a.User, "team."); ok {
+			return alias(strings.Split(names, ".")...), nil
+		}
 		return domains.Answer{Kind: domains.Unknown}, nil
 	}
 	return domains.Answer{Kind: domains.Mailbox, Account: a, Detail: detail}, nil
+}
+
+// alias leads to names of example.org; outside and broken are names elsewhere.
+func alias(names ...string) domains.Answer {
+	a := domains.Answer{Kind: domains.Alias}
+	for _, name := range names {
+		domain := map[string]string{"outside": "example.net", "broken": "broken.example.org"}[name]
+		if domain == "" {
+			domain = "example.org"
+		}
+		a.Targets = append(a.Targets, address.Path{Local: name, Domain: domain})
+	}
+	return a
 }
 
 func (people) Owns(a *domains.Account, from address.Path) (bool, error) {

@@ -56,7 +56,7 @@ func (s *session) destination(to address.Path) (place, reply) {
 	case domains.Unknown:
 		return place{}, s.nobody(to)
 	case domains.Alias:
-		return place{local: true}, reply{}
+		return place{local: true}, s.behind(to, a.Targets)
 	}
 	if !a.Account.Postmaster && s.srv.over(a.Account) {
 		return place{}, reply{452, "4.2.2", "that mailbox is full"}
@@ -66,6 +66,55 @@ func (s *session) destination(to address.Path) (place, reply) {
 		p.account = a.Account
 	}
 	return p, reply{}
+}
+
+const (
+	maxAliases = 100 // addresses looked up for one RCPT; with more behind an alias, somebody will be there
+	maxDepth   = 10  // of aliases in aliases; beyond, queue-run too gives up
+)
+
+// behind refuses an alias that leads to nobody: accepted here, its mail could only become a report to a sender who may
+// be forged (S068). One target that mail can go to is enough; who is outside, we do not know.
+func (s *session) behind(to address.Path, targets []address.Path) reply {
+	seen := map[address.Path]bool{to: true}
+	full := false
+	var failed error
+	var alive func(targets []address.Path, depth int) bool
+	alive = func(targets []address.Path, depth int) bool {
+		for _, t := range targets {
+			if seen[t] {
+				continue
+			}
+			seen[t] = true
+			a, err := s.srv.Domains.Lookup(t)
+			switch {
+			case err != nil:
+				failed = err
+			case a.Kind == domains.Foreign || len(seen) > maxAliases:
+				return true
+			case a.Kind == domains.Alias:
+				if depth < maxDepth && alive(a.Targets, depth+1) {
+					return true
+				}
+			case a.Kind == domains.Mailbox:
+				if a.Account.Postmaster || !s.srv.over(a.Account) {
+					return true
+				}
+				full = true
+			}
+		}
+		return false
+	}
+	switch {
+	case alive(targets, 1):
+		return reply{}
+	case failed != nil:
+		s.srv.Log.Warn("domains", failed)
+		return reply{451, "4.3.0", "cannot look up that recipient now, try later"}
+	case full:
+		return reply{452, "4.2.2", "that mailbox is full"}
+	}
+	return s.nobody(to)
 }
 
 // bounce takes mail for an SRS address of ours, which only bounces have business with.

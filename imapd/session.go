@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pennypost/imapd/wire"
@@ -37,6 +38,7 @@ type session struct {
 	failures int                // of logins
 	mistakes int                // BAD in a row
 	text     []byte             // of the command
+	woken    atomic.Bool        // wake was called
 	ended    string             // why the session ends, "" while it goes on
 }
 

@@ -1,4 +1,0 @@
-package imapd
-
-var (
-)

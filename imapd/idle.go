@@ -1,0 +1,114 @@
+package imapd
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"time"
+
+	"pennypost/imapd/wire"
+)
+
+var idleVerbs = append([]verb{
+	{"IDLE", loggedIn, (*session).idle, nothing, false},
+}, compressVerbs...)
+
+// idle is RFC 2177: until DONE the client hears what happens as it happens.
+func (s *session) idle(c *command) reply {
+	if c.End(); c.Err() != nil {
+		return syntax(c.Err())
+	}
+	if s.goOn("idling") != nil {
+		return no("", "gone")
+	}
+	if s.box != nil {
+		stop := s.box.folder.OnChange(s.wake)
+		defer stop()
+	}
+	until := time.Now().Add(s.srv.IdleTime)
+	for s.ended == "" && s.broken == nil {
+		if s.box != nil && s.watched() {
+			s.tell(true)
+		}
+		s.flush()
+		s.rest()
+		err := s.await(until)
+		s.need()
+		switch {
+		case errors.Is(err, errNews):
+			continue
+		case err != nil:
+			return s.silent(err)
+		}
+		line, err := s.reader.Line(mostAfterIdle)
+		switch {
+		case errors.Is(err, wire.ErrTooBig), errors.Is(err, wire.ErrBareLine):
+		case err != nil:
+			return s.silent(err)
+		case bytes.EqualFold(line, []byte("DONE")):
+			return ok("idled")
+		}
+		return bad("DONE ends IDLE, and nothing else does")
+	}
+	return no("", "gone")
+}
+
+// mostAfterIdle bounds the line that ends IDLE.
+const mostAfterIdle = 1024
+
+// silent ends a session whose client went away, or said nothing for too long.
+func (s *session) silent(err error) reply {
+	var timeout net.Error
+	switch {
+	case s.ctx.Err() != nil:
+		s.ended = "the server stops"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		s.ended = "you were silent for too long"
+	default:
+		s.ended, s.broken = "gone", err
+	}
+	return no("", "gone")
+}
+
+// errNews ends a wait for the client, because there is something to tell.
+var errNews = errors.New("news")
+
+// wake has the session look for news. It is called by others.
+func (s *session) wake() {
+	s.woken.Store(true)
+	s.conn.SetReadDeadline(time.Now())
+}
+
+// await waits until the client has sent something, or until wake was called: errNews. A wait that ends so has taken nothing off the connection.
+func (s *session) await(until time.Time) error {
+	for {
+		if s.woken.Swap(false) {
+			return errNews
+		}
+		s.conn.SetReadDeadline(until)
+		if s.ctx.Err() != nil {
+			return s.ctx.Err()
+		}
+		if s.woken.Load() { // between the two lines above, whose deadline has undone that of wake
+			continue
+		}
+		if s.reader.Buffered() > 0 {
+			return nil
+		}
+		err := s.reader.Peek()
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() && time.Now().Before(until) {
+			continue
+		}
+		return err
+	}
+}
+
+// watched reports whether the selected mailbox may still be read; else the session ends (RFC 2177: there is nothing more to tell).
+func (s *session) watched() bool {
+	if s.may("r") {
+		return true
+	}
+	s.ended = "its owner does not share the mailbox any more"
+	return false
+}

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"pennypost/test/lab"
 	"pennypost/test/sink"
 )
 
@@ -45,7 +46,7 @@ func main() {
 	f.StringVar(&o.only, "only", "", "rows that match this `regexp`")
 	f.StringVar(&o.out, "out", "", "append the table to this `file` too")
 	f.IntVar(&o.reps, "reps", 3, "rounds")
-	f.IntVar(&o.base, "base", 31000, "added to port numbers")
+	f.IntVar(&o.base, "base", lab.FreeBase(), "added to port numbers")
 	f.BoolVar(&o.loop, "loop", false, "on a journalled ext4 image, even if the disk has a journal")
 	f.BoolVar(&o.noLoop, "no-loop", false, "on the disk as it is, even if it has no journal")
 	f.BoolVar(&o.quick, "quick", false, "a tenth of the messages: shows that it works, measures nothing")

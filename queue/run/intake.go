@@ -91,11 +91,9 @@ func (r *Runner) admit(f queue.Found, hint bool) {
 	if r.messages[f.ID] != nil {
 		return
 	}
-	if strings.Contains(f.ID, ".") {
-		r.made[f.ID] = true
-	}
 	if r.ended[f.ID] { // the power went between journal and unlink
 		delete(r.ended, f.ID)
+		r.made[f.ID] = true
 		if err := r.Spool.Remove(f.Name); err != nil {
 			r.log.Warn("remove "+f.ID, err)
 		}

@@ -106,6 +106,9 @@ func (r *Runner) open(m *message) (*live, error) {
 		return nil, r.unreadable(m, name, err)
 	}
 	m.flags |= checkedFlag
+	if strings.Contains(m.id, ".") {
+		r.made[m.id] = true
+	}
 	if qm.Env.RcptFile.Count > 0 {
 		list, err := r.Spool.Recipients(qm, 0, qm.Env.RcptFile.Count)
 		if err != nil {
@@ -165,7 +168,7 @@ func (r *Runner) unreadable(m *message, name string, err error) error {
 		if e := r.Spool.Bad(name, err.Error()); e != nil {
 			r.log.Warn("bad "+name, e)
 		}
-		delete(r.made, m.id) // a report that the power cut tore is made again
+		delete(r.made, m.id)
 		r.forget(m)
 	case errors.Is(err, fs.ErrNotExist):
 		r.vanished(m)

@@ -1,0 +1,86 @@
+package msgauth
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Header is the Authentication-Results field to put on top of the message, whole lines ending in LF.
+func (r *Report) Header() string { return r.Results().String() }
+
+// Results is the report in the form of RFC 8601.
+func (r *Report) Results() Results {
+	out := Results{Host: r.host}
+	add := func(name string, result Result, reason string, props ...Prop) {
+		if result == Pass || result == None {
+			reason = ""
+		}
+		kept := props[:0]
+		for _, p := range props {
+			if p.Value != "" {
+				kept = append(kept, p)
+			}
+		}
+		out.Methods = append(out.Methods, Method{name, result, reason, kept})
+	}
+	if r.Client.Addr.IsValid() {
+		if !r.Client.From.IsNull() {
+			add("spf", r.From.Result, r.From.Why, Prop{"smtp", "mailfrom", r.From.Sender})
+		}
+		add("spf", r.HELO.Result, r.HELO.Why, Prop{"smtp", "helo", r.HELO.Sender})
+		add("iprev", r.IPRev.Result, r.IPRev.Why, Prop{"policy", "iprev", r.Client.Addr.String()})
+	}
+	if len(r.DKIM) == 0 {
+		add("dkim", None, "")
+	}
+	for _, d := range r.DKIM {
+		add("dkim", d.Result, d.Why, Prop{"header", "d", d.Domain}, Prop{"header", "i", d.Identity}, Prop{"header", "s", d.Selector},
+			Prop{"header", "a", d.Algorithm}, Prop{"header", "b", d.Signature})
+	}
+	if r.Skipped > 0 {
+		add("dkim", Neutral, strconv.Itoa(r.Skipped)+" signatures more, not looked at")
+	}
+	if r.ARC.Result != None {
+		arc := Prop{}
+		if r.Client.Addr.IsValid() {
+			arc = Prop{"smtp", "remote-ip", r.Client.Addr.String()}
+		}
+		add("arc", r.ARC.Result, r.ARC.Why, arc)
+	}
+	why := r.DMARC.Why
+	if r.DMARC.Override != "" {
+		why += "; " + r.DMARC.Override
+	}
+	add("dmarc", r.DMARC.Result, why, Prop{"header", "from", r.DMARC.Domain}, Prop{"policy", "dmarc", string(r.DMARC.Policy)})
+	return out
+}
+
+// Checks is the report in one line, for the envelope and the log: spf=pass dkim=pass:example.org dmarc=pass.
+func (r *Report) Checks() string {
+	var b strings.Builder
+	add := func(name string, result Result, of string) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(name + "=" + string(result))
+		if of != "" {
+			b.WriteString(":" + of)
+		}
+	}
+	add("spf", r.From.Result, r.From.Domain)
+	if len(r.DKIM) == 0 {
+		add("dkim", None, "")
+	}
+	for _, d := range r.DKIM {
+		add("dkim", d.Result, d.Domain)
+	}
+	if r.ARC.Result != None {
+		add("arc", r.ARC.Result, r.ARC.Trusted)
+	}
+	add("dmarc", r.DMARC.Result, r.DMARC.Domain)
+	if r.DMARC.Do != "" && r.DMARC.Do != PolicyNone {
+		b.WriteString(" do=" + string(r.DMARC.Do))
+	}
+	add("iprev", r.IPRev.Result, "")
+	return b.String()
+}

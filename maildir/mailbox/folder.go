@@ -20,6 +20,8 @@ type Folder struct {
 	dir     string // below the account's root, "." for INBOX
 	disk    durable.Disk
 	users   int // sessions, counted by the account
+	// filtering is set while mb-fts is made; like users it is the account's
+	filtering bool
 
 	mu        sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
 	opened    bool
@@ -47,6 +49,7 @@ type Folder struct {
 	floor     uint64
 	learnt    int  // sizes, dates and places in the cache found out since the last snapshot
 	blank     bool // flags are not known yet: the first scan after a rebuild fills them in
+	spent     bool // UIDs have run out
 }
 
 // change is one record as sessions need it to know what happened between two views.

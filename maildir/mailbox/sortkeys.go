@@ -71,12 +71,14 @@ func firstAddress(f part.Fields, name string) (mailbox, display []byte) {
 			continue
 		}
 		for _, a := range part.Addresses(f[i].Value) {
-			if a.Group != 0 {
+			if a.Group == '}' {
 				continue
 			}
 			shown := DecodeHeader(a.Name)
-			if shown == "" {
-				shown = a.Mailbox + "@" + a.Host
+			if shown == "" { // also of a group, whose name stands where the mailbox does
+				if shown = DecodeHeader(a.Mailbox); a.Host != "" {
+					shown += "@" + a.Host
+				}
 			}
 			return []byte(Fold(DecodeHeader(a.Mailbox))), []byte(Fold(shown))
 		}

@@ -100,6 +100,8 @@ func TestThread(t *testing.T) {
 		{"the reply came first", "REFERENCES", []string{"a: ;Re: x", "b: ;x"}, "* THREAD (2 1)"},
 		{"no subject is none in common", "REFERENCES", []string{"a: ;", "b: ;"}, "* THREAD (1)(2)"},
 		{"a loop", "REFERENCES", []string{"a: b;x", "b: a;y"}, "* THREAD (2 1)"},
+		{"a loop through others", "REFERENCES", []string{"a: ;w", "b: a c;x", "c: b;y"}, "* THREAD (1)(3 2)"},
+		{"what others say of its references", "REFERENCES", []string{"c: a b;x", "b: ;y", "a: ;z"}, "* THREAD (2 1)(3)"},
 		{"a reference to itself", "REFERENCES", []string{"a: a;x"}, "* THREAD (1)"},
 		{"two with one id", "REFERENCES", []string{"a: ;x", "a: ;y", "b: a;z"}, "* THREAD (1 3)(2)"},
 		{"no ids", "REFERENCES", []string{": ;x", ": ;y"}, "* THREAD (1)(2)"},

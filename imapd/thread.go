@@ -149,11 +149,10 @@ func (t *threading) refer(message int32, references []byte) {
 		}
 		last = at
 	}
-	if last < 0 || t.above(message, last) {
-		return
+	t.cut(message) // a parent it got from the references of another does not count, even where it has none of its own
+	if last >= 0 && !t.above(message, last) {
+		t.link(last, message)
 	}
-	t.cut(message) // a parent it got from the references of another counts less
-	t.link(last, message)
 }
 
 // above reports whether a is b or an ancestor of b: b must not become its parent.

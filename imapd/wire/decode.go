@@ -150,8 +150,12 @@ func (d *Decoder) Tag() string {
 // AString wants an atom with ], a quoted string or a literal.
 func (d *Decoder) AString() string {
 	switch d.Peek() {
-	case '"', '{', '~':
+	case '"', '{':
 		return d.String()
+	case '~':
+		if len(d.rest()) > 1 && d.rest()[1] == '{' { // a literal8, and not an atom such as ~foo
+			return d.String()
+		}
 	}
 	return d.run(func(c byte) bool { return atomChar(c) || c == ']' }, "a string")
 }
@@ -346,14 +350,14 @@ func (d *Decoder) Rest() string {
 }
 
 // Mailbox wants a mailbox name: modified UTF-7 (RFC 3501 section 5.1.3), or UTF-8 where the client has said so. The answer is UTF-8; a
-// name that is neither is kept as it is, and will not be found.
+// name that is neither is no mailbox's, and nobody will find it (S101).
 func (d *Decoder) Mailbox(utf8 bool) string {
 	name := d.AString()
 	if !utf8 {
 		if text, ok := maildir.DecodeName(name); ok {
 			return text
 		}
-		d.Fail("a mailbox name in modified UTF-7")
+		return "\x00" + name
 	}
 	return name
 }

@@ -66,6 +66,9 @@ func (f *Folder) Weighed(ctx context.Context) (Counts, error) {
 func (f *Folder) look(ctx context.Context, messages bool) error {
 	for try := 0; ; try++ {
 		err := f.lookOnce(ctx, messages)
+		if durable.Refused(err) {
+			return f.lookFull(err)
+		}
 		if err != errReload || try == 5 {
 			return err
 		}

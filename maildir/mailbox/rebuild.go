@@ -17,6 +17,9 @@ import (
 // restoredGap is how far UIDNEXT jumps when mb-uids turns out to be a copy: what the lost newer one gave out stays unused.
 const restoredGap = 1000000
 
+// lastUID is the UID at which a mailbox gets a new UIDVALIDITY and new UIDs: 2^32-1 is none, and numbers must not run over.
+const lastUID = 1<<32 - 1 - 4*restoredGap
+
 // rebuild makes snapshot and log from mb-uids and the directories, keeping of old caches what still holds. The lock is held.
 func (f *Folder) rebuild(ctx context.Context) error {
 	u, err := f.readUIDs()
@@ -43,11 +46,17 @@ func (f *Folder) rebuild(ctx context.Context) error {
 		return err
 	}
 	if u.inode != info.Inode && u.inode != 0 {
-		next = max(next, u.bound) + restoredGap
+		if next = max(next, u.bound); next < lastUID {
+			next += restoredGap
+		}
 		if f.account.hasID(u.id, f) { // a copied folder is another folder
 			f.validity, f.id = f.account.newValidity(), newID()
 			u.validity, u.id = f.validity, f.id
 		}
+	}
+	if f.spent || next > lastUID { // RFC 9051 section 2.3.1.1: then all begins anew
+		f.validity, f.spent, next = f.account.newValidity(), false, 1
+		u.validity, u.next, u.bound, u.live, u.dead, old = f.validity, 1, 1, map[uint32]*line{}, nil, nil
 	}
 	f.totals = totals{uidNext: next, modseq: fresh, uidBound: u.bound, modBound: u.modBound}
 	if next > u.next { // clients may have been told of messages under these, which have other UIDs now

@@ -92,6 +92,7 @@ type findings struct {
 	added    []entry  // without UID
 	missing  []uint32 // UIDs no file was found for
 	double   []string // paths whose key was found before
+	crossed  bool     // a message is in the other directory than before
 	new, cur *listing // nil: not read, because nothing happened in it
 }
 
@@ -111,6 +112,10 @@ func (f *Folder) sync(ctx context.Context) error {
 		if found, err = f.scan(); err != nil {
 			return err
 		}
+	}
+	if uint64(f.totals.uidNext)+uint64(len(found.added)) > lastUID+restoredGap {
+		f.spent = true
+		return f.rebuild(ctx)
 	}
 	gone := f.proven(found)
 	if err := f.reserve(f.totals.uidNext+uint32(len(found.added)), f.nextModSeq()+2); err != nil {
@@ -193,7 +198,7 @@ func (f *Folder) scan() (*findings, error) {
 		return f.scanOf(true, true)
 	}
 	found, err := f.scanOf(newToo, curToo)
-	if err == nil && len(found.missing)+len(found.double) > 0 {
+	if err == nil && (found.crossed || len(found.missing)+len(found.double) > 0) {
 		return f.scanOf(true, true)
 	}
 	return found, err
@@ -287,6 +292,7 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 		return
 	}
 	e := c.entry(j)
+	found.crossed = found.crossed || l.isNew != (e.state&inNew != 0)
 	before := e.flags
 	e.setName(l.isNew, string(info))
 	found.changed = append(found.changed, e)

@@ -132,12 +132,12 @@ func parseLine(row []byte) (func(*uids), error) {
 	case bytes.HasPrefix(row, []byte("R ")):
 		var bound uint32
 		var mod uint64
-		if _, err := fmt.Sscanf(string(row), "R %d %d", &bound, &mod); err != nil {
+		if _, err := fmt.Sscanf(string(row), "R %d %d", &bound, &mod); err != nil || mod >= 1<<62 {
 			return nil, errUIDs
 		}
 		return func(u *uids) { u.bound, u.modBound = max(u.bound, bound), max(u.modBound, mod) }, nil
 	case bytes.HasPrefix(row, []byte("F ")):
-		mod, err := strconv.ParseUint(string(row[2:]), 10, 64)
+		mod, err := strconv.ParseUint(string(row[2:]), 10, 62)
 		if err != nil {
 			return nil, errUIDs
 		}
@@ -196,7 +196,7 @@ func parseTombstone(row string) (func(*uids), error) {
 	}
 	t := tombstone{uids: gone.Resolve(0)}
 	for _, f := range strings.Fields(rest) {
-		n, err := strconv.ParseUint(f[1:], 10, 64)
+		n, err := strconv.ParseUint(f[1:], 10, 62)
 		if err != nil {
 			return nil, errUIDs
 		}
@@ -208,12 +208,20 @@ func parseTombstone(row string) (func(*uids), error) {
 		}
 	}
 	return func(u *uids) {
-		for uid := range t.uids.All {
-			delete(u.live, uid)
+		if t.uids.Count() > uint64(len(u.live)) { // a set may say billions
+			for uid := range u.live {
+				if t.uids.Has(uid) {
+					delete(u.live, uid)
+				}
+			}
+		} else {
+			for uid := range t.uids.All {
+				delete(u.live, uid)
+			}
 		}
 		u.modseq = max(u.modseq, t.modseq)
 		u.dead = append(u.dead, t)
-		if n := len(t.uids); n > 0 {
+		if n := len(t.uids); n > 0 && t.uids[n-1].Hi < 1<<32-1 {
 			u.next = max(u.next, t.uids[n-1].Hi+1)
 		}
 	}, nil
@@ -222,7 +230,7 @@ func parseTombstone(row string) (func(*uids), error) {
 // parseMessage reads "UID [Dtime] [Sn] [Wn] [Gguid] [Puidl] :key".
 func parseMessage(row []byte) (func(*uids), error) {
 	head, key, ok := bytes.Cut(row, []byte(" :"))
-	if !ok || len(key) == 0 {
+	if !ok { // the key may be empty: a file can be named ":2,S"
 		return nil, errUIDs
 	}
 	number, rest, _ := bytes.Cut(head, []byte(" "))

@@ -1,0 +1,461 @@
+package mailbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pennypost/internal/durable"
+	"pennypost/internal/durable/faultdisk"
+	"pennypost/internal/sequence"
+	"pennypost/maildir"
+)
+
+// scene is a Maildir with three messages of known UIDs, one process, and what a client remembers.
+type scene struct {
+	*testing.T
+	root   string
+	a      *Account
+	f      *Folder
+	client client
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{T: t}
+	s.root, s.a, s.f = box(t)
+	for i := range 3 {
+		write(t, s.root, fmt.Sprintf("cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i+1))
+	}
+	if err := s.a.Create("Other", ""); err != nil {
+		t.Fatal(err)
+	}
+	s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+	return s
+}
+
+// next is another process: after a crash of the one before, or, where boot is not "", after a power cut.
+func (s *scene) next(boot string) {
+	s.Helper()
+	if boot != "" {
+		run(s.T, boot)
+	}
+	s.a, s.f = process(s.T, s.root)
+}
+
+// wants looks, and has the client resynchronise.
+func (s *scene) wants(want string) *View {
+	s.Helper()
+	v := look(s.T, s.f)
+	if got := shown(v); got != want {
+		s.Errorf("got\n%swant\n%s", got, want)
+	}
+	n := v.Counts()
+	if s.client.Flags == nil {
+		s.client = client{Validity: n.UIDValidity, Flags: map[uint32]Flags{}}
+	}
+	if n.UIDValidity != s.client.Validity || n.UIDNext < s.client.Next || n.HighestModSeq < s.client.ModSeq {
+		s.Errorf("UIDVALIDITY %d UIDNEXT %d HIGHESTMODSEQ %d, the client had %+v", n.UIDValidity, n.UIDNext, n.HighestModSeq, s.client)
+	}
+	for uid := range v.VanishedSince(s.client.ModSeq, nil).All {
+		delete(s.client.Flags, uid)
+	}
+	for uid := range v.ChangedSince(s.client.ModSeq).All {
+		i, _ := v.Find(uid)
+		s.client.Flags[uid] = v.Flags(i)
+	}
+	s.client.ModSeq, s.client.Next = n.HighestModSeq, n.UIDNext
+	for i := range v.Len() {
+		if flags, ok := s.client.Flags[v.UID(i)]; !ok || flags != v.Flags(i) || len(s.client.Flags) != v.Len() {
+			s.Errorf("a client that resynchronised has %v", s.client.Flags)
+		}
+	}
+	return v
+}
+
+func (s *scene) read(name string) []byte {
+	s.Helper()
+	b, err := os.ReadFile(filepath.Join(s.root, name))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return b
+}
+
+func (s *scene) log() string {
+	names, _ := filepath.Glob(filepath.Join(s.root, "mb-log.*"))
+	last := ""
+	for _, name := range names {
+		if len(name) > len(last) || len(name) == len(last) && name > last {
+			last = name
+		}
+	}
+	return filepath.Base(last)
+}
+
+func (s *scene) mv(from, to string) {
+	s.Helper()
+	if err := os.Rename(filepath.Join(s.root, from), filepath.Join(s.root, to)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *scene) addTo(name, text string) {
+	s.Helper()
+	f, err := os.OpenFile(filepath.Join(s.root, name), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		s.Fatal(err)
+	}
+	f.WriteString(text)
+	f.Close()
+}
+
+func uidSet(uids ...uint32) (set sequence.Set) {
+	for _, uid := range uids {
+		set.Add(uid)
+	}
+	return set
+}
+
+// The crash table: what a crash after each step leaves, and what becomes of it. The power cuts at every step are TestS109PowerCut.
+func TestCrash(t *testing.T) {
+	for _, row := range []struct {
+		after string
+		test  func(s *scene)
+	}{
+		{"write into tmp", func(s *scene) {
+			write(s.T, s.root, "tmp/9.old", "half a mess")
+			write(s.T, s.root, "tmp/9.young", "half a mess")
+			old := time.Now().Add(-37 * time.Hour)
+			os.Chtimes(s.root+"/tmp/9.old", old, old)
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			m, err := (&maildir.Store{}).Get(s.root)
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer m.Close()
+			m.Tidy(time.Now())
+			if left, _ := os.ReadDir(s.root + "/tmp"); len(left) != 1 || left[0].Name() != "9.young" {
+				s.Errorf("left in tmp/: %v", left)
+			}
+		}},
+		{"rename into cur, no UID line", func(s *scene) {
+			write(s.T, s.root, "cur/4.m:2,F", "appended\n")
+			s.next("")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m F\n")
+		}},
+		{"UID line torn", func(s *scene) {
+			write(s.T, s.root, "new/4.m", "new\n")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n")
+			text := s.read("mb-uids")
+			os.WriteFile(s.root+"/mb-uids", text[:len(text)-9], 0o600) // a client has seen UID 4
+			s.next("next-boot")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n257 4.m \n")
+			if bad := s.read("mb-uids.bad"); !bytes.Contains(bad, []byte("4.m")) {
+				s.Errorf("mb-uids.bad has %q", bad)
+			}
+		}},
+		{"UID line of NULs", func(s *scene) {
+			write(s.T, s.root, "new/4.m", "new\n")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n")
+			text := s.read("mb-uids")
+			at := bytes.LastIndex(text, []byte("\n4 "))
+			clear(text[at+1:])
+			os.WriteFile(s.root+"/mb-uids", text, 0o600)
+			s.next("next-boot")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n257 4.m \n")
+		}},
+		{"UID line, log not", func(s *scene) {
+			var b batch
+			write(s.T, s.root, "cur/4.m:2,", "appended\n")
+			b.message(7, &line{key: "4.m", size: -1, wire: -1})
+			s.addTo("mb-uids", string(b.end(time.Now())))
+			s.next("")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n7 4.m \n")
+		}},
+		{"UID line, log not, and others still have it open", func(s *scene) {
+			var b batch
+			write(s.T, s.root, "cur/4.m:2,", "appended\n")
+			b.message(7, &line{key: "4.m", size: -1, wire: -1})
+			s.addTo("mb-uids", string(b.end(time.Now())))
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n7 4.m \n")
+		}},
+		{"rename for a flag, log not", func(s *scene) {
+			s.mv("cur/2.m:2,S", "cur/2.m:2,FS")
+			s.next("")
+			s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n")
+		}},
+		{"log, rename lost by the power", func(s *scene) {
+			if _, err := s.f.Store(ctx, uidSet(2), Add, Flagged, Unconditional); err != nil {
+				s.Fatal(err)
+			}
+			s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n")
+			s.mv("cur/2.m:2,FS", "cur/2.m:2,S")
+			s.next("next-boot")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+		}},
+		{"tail of the log lost by the power, clients had seen it", func(s *scene) {
+			whole := s.read(s.log())
+			if _, err := s.f.Store(ctx, uidSet(2), Add, Flagged, Unconditional); err != nil {
+				s.Fatal(err)
+			}
+			s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n")
+			s.f.Store(ctx, uidSet(2), Remove, Flagged, Unconditional) // the client does not hear of this one
+			os.WriteFile(filepath.Join(s.root, s.log()), whole, 0o600)
+			s.next("next-boot")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+		}},
+		{"half of an EXPUNGE", func(s *scene) {
+			s.f.Store(ctx, uidSet(1, 2), Add, Deleted, Unconditional)
+			s.wants("1 1.m ST\n2 2.m ST\n3 3.m S\n")
+			os.Remove(s.root + "/cur/1.m:2,ST")
+			s.next("")
+			s.wants("2 2.m ST\n3 3.m S\n")
+		}},
+		{"half of a COPY", func(s *scene) {
+			other, err := s.a.Folder("Other")
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer other.Close()
+			os.Link(s.root+"/cur/1.m:2,S", s.root+"/.Other/tmp/9.copy")
+			os.Link(s.root+"/cur/2.m:2,S", s.root+"/.Other/cur/9.second:2,S")
+			if got := shown(look(s.T, other)); got != "1 9.second S\n" {
+				s.Errorf("got %s", got)
+			}
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+		}},
+		{"MOVE between rename and logs", func(s *scene) {
+			other, err := s.a.Folder("Other")
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer other.Close()
+			look(s.T, other)
+			s.mv("cur/2.m:2,S", ".Other/cur/2.m:2,S")
+			if got := shown(look(s.T, other)); got != "1 2.m S\n" {
+				s.Errorf("got %s", got)
+			}
+			s.wants("1 1.m S\n3 3.m S\n")
+		}},
+		{"write of the snapshot", func(s *scene) {
+			write(s.T, s.root, "mb-index.tmp", "mbindex1 half")
+			s.next("")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			os.Remove(s.root + "/mb-index")
+			s.next("")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			if _, err := os.Stat(s.root + "/mb-index.tmp"); err == nil {
+				s.Error("mb-index.tmp is left")
+			}
+		}},
+		{"write of a new mb-uids", func(s *scene) {
+			write(s.T, s.root, "mb-uids.tmp", "mb1 V1 Ix N1\n99 :1.m\n")
+			s.next("next-boot")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			if _, err := os.Stat(s.root + "/mb-uids.tmp"); err == nil {
+				s.Error("mb-uids.tmp is left")
+			}
+		}},
+		{"garbage in a cache", func(s *scene) {
+			for _, name := range []string{"mb-index", s.log(), "mb-cache"} {
+				os.WriteFile(filepath.Join(s.root, name), bytes.Repeat([]byte("garbage"), 1000), 0o600)
+				s.next("")
+				s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			}
+		}},
+		{"mb-uids unreadable, mb-uids.old there", func(s *scene) {
+			s.next("next-boot") // makes mb-uids.old
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			write(s.T, s.root, "new/4.m", "new\n")
+			v := s.wants("1 1.m S\n2 2.m S\n3 3.m S\n257 4.m \n")
+			write(s.T, s.root, "mb-uids", "\x00\x00\x00\x00")
+			s.next("")
+			w := look(s.T, s.f)
+			if got := shown(w); !strings.HasPrefix(got, "1 1.m S\n2 2.m S\n3 3.m S\n") || w.Len() != 4 || w.UID(3) <= 257 || w.Counts().UIDValidity != v.Counts().UIDValidity {
+				s.Errorf("got\n%s", got)
+			}
+		}},
+		{"mb-uids and mb-uids.old unreadable", func(s *scene) {
+			v := look(s.T, s.f)
+			write(s.T, s.root, "mb-uids", "garbage\n")
+			write(s.T, s.root, "mb-uids.old", "garbage\n")
+			s.next("")
+			w := look(s.T, s.f)
+			if w.Counts().UIDValidity <= v.Counts().UIDValidity || w.Len() != 3 {
+				s.Errorf("%+v", w.Counts())
+			}
+		}},
+	} {
+		t.Run(row.after, func(t *testing.T) { row.test(newScene(t)) })
+	}
+}
+
+// UIDs that have run out: a new UIDVALIDITY, and nothing runs over.
+func TestUIDsRunOut(t *testing.T) {
+	s := newScene(t)
+	v := look(t, s.f)
+	s.addTo("mb-uids", "4294967290 :9.gone\n= -\n")
+	write(t, s.root, "new/4.m", "new\n")
+	s.next("")
+	w := look(t, s.f)
+	if w.Counts().UIDValidity <= v.Counts().UIDValidity || w.Len() != 4 || w.UID(3) != 4 {
+		t.Errorf("%+v\n%s", w.Counts(), shown(w))
+	}
+}
+
+// full is a disk without room for another octet.
+type full struct {
+	below
+	now *bool
+}
+
+type fullFile struct {
+	durable.File
+	now *bool
+}
+
+func (f fullFile) Write(p []byte) (int, error) {
+	if *f.now {
+		n, _ := f.File.Write(p[:len(p)/2])
+		return n, &fs.PathError{Op: "write", Path: "file", Err: syscall.ENOSPC}
+	}
+	return f.File.Write(p)
+}
+
+func (d full) Create(name string, perm fs.FileMode) (durable.File, error) {
+	w, err := d.below.Create(name, perm)
+	return fullFile{w, d.now}, err
+}
+
+func (d full) Append(name string, perm fs.FileMode) (durable.File, error) {
+	w, err := d.below.Append(name, perm)
+	return fullFile{w, d.now}, err
+}
+
+// The row "disk full": what has a UID stays readable and can be expunged, what is new waits, and nothing is renumbered.
+func TestCrashDiskFull(t *testing.T) {
+	run(t, "one-boot")
+	memory, now := faultdisk.New(), false
+	open := func(root string) (durable.Disk, error) {
+		d, err := inMemory(memory)(root)
+		if err != nil {
+			return nil, err
+		}
+		return full{d.(below), &now}, nil
+	}
+	memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
+	for i := range 3 {
+		memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
+	}
+	start := func() *Folder {
+		a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := a.Folder("INBOX")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	f := start()
+	if got := shown(look(t, f)); got != "1 1.m S\n2 2.m S\n3 3.m S\n" {
+		t.Fatal(got)
+	}
+	now = true
+	memory.Put("mail/bob/Maildir/new/4.m", "text 4\n")
+	for _, f := range []*Folder{f, start()} {
+		v := look(t, f)
+		if got := shown(v); got != "1 1.m S\n2 2.m S\n3 3.m S\n" {
+			t.Errorf("on the full disk:\n%s", got)
+		}
+		m, err := v.Open(1)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		m.Close()
+	}
+	if a, err := f.Append(); err == nil {
+		a.Write([]byte("no room\n"))
+		if _, err := f.CommitAll(ctx, []*Appender{a}); !durable.Refused(err) {
+			t.Errorf("APPEND: %v", err)
+		}
+	}
+	f.Store(ctx, uidSet(2), Add, Deleted, Unconditional)
+	f.Expunge(ctx, uidSet(2))
+	now = false
+	for _, f := range []*Folder{f, start()} {
+		v := look(t, f)
+		got := shown(v)
+		if !strings.HasPrefix(got, "1 1.m S\n") || v.Len() < 3 || strings.Contains(got, "4 2.m") || v.UID(v.Len()-1) < 4 {
+			t.Errorf("when there is room again:\n%s", got)
+		}
+	}
+}
+
+// The guard: a folder that loses most of its mail in an instant is not believed for five seconds; the volume may be going away.
+func TestWritersMassDisappearance(t *testing.T) {
+	root, _, f := box(t)
+	for i := range 300 {
+		write(t, root, fmt.Sprintf("cur/%03d.m:2,S", i), "x\n")
+	}
+	before := shown(look(t, f))
+	if err := os.Rename(root+"/cur", root+"/away"); err != nil {
+		t.Fatal(err)
+	}
+	os.Mkdir(root+"/cur", 0o700)
+	_, other := process(t, root)
+	for _, f := range []*Folder{f, other} {
+		if got := shown(look(t, f)); got != before {
+			t.Fatal("believed at once")
+		}
+	}
+	os.Remove(root + "/cur")
+	if err := os.Rename(root+"/away", root+"/cur"); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*Folder{f, other} {
+		if got := shown(look(t, f)); got != before {
+			t.Error("the mail came back with other UIDs")
+		}
+	}
+	for i := range 300 { // rsync --delete
+		os.Remove(root + fmt.Sprintf("/cur/%03d.m:2,S", i))
+	}
+	_, third := process(t, root)
+	if got := shown(look(t, third)); got != before {
+		t.Fatal("believed at once")
+	}
+	third.emptied = time.Now().Add(-2 * emptiedWait)
+	if v := look(t, third); v.Len() != 0 {
+		t.Error("never believed")
+	}
+}
+
+// A volume that is not there is no empty mailbox.
+func TestUnmountedVolume(t *testing.T) {
+	root, _, f := box(t)
+	write(t, root, "cur/1.m:2,S", "x\n")
+	look(t, f)
+	if err := os.Rename(root+"/cur", root+"/away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Look(ctx); !errors.Is(err, ErrUnavailable) && err == nil {
+		v, _ := f.Look(ctx)
+		if v == nil || v.Len() == 0 {
+			t.Errorf("cur/ is gone: %v", err)
+		}
+	}
+	if _, err := OpenAccount(filepath.Join(t.TempDir(), "mnt", "bob", "Maildir"), Options{Stamp: ".mounted"}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("no stamp: %v", err)
+	}
+}

@@ -1,0 +1,449 @@
+package mailbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pennypost/internal/durable"
+	"pennypost/internal/sequence"
+)
+
+// hooked is a folder's disk with something that happens just before a call: what another program does meanwhile.
+type hooked struct {
+	durable.Disk
+	before func(call, name string)
+}
+
+func (h *hooked) happens(call, name string) {
+	if do := h.before; do != nil {
+		do(call, name)
+	}
+}
+
+func (h *hooked) RenameNew(from, to string) error {
+	h.happens("rename", from)
+	return h.Disk.RenameNew(from, to)
+}
+
+func (h *hooked) Open(name string) (durable.File, error) {
+	h.happens("open", name)
+	return h.Disk.Open(name)
+}
+
+func (h *hooked) Remove(name string) error {
+	h.happens("remove", name)
+	return h.Disk.Remove(name)
+}
+
+func (h *hooked) List(dir string, each func([]byte, uint64, byte)) (bool, error) {
+	h.happens("list", dir)
+	return h.Disk.(durable.Lister).List(dir, each)
+}
+
+// once has something happen before the first such call.
+func (s *scene) once(call, name string, do func()) {
+	h := &hooked{Disk: s.f.disk}
+	h.before = func(c, n string) {
+		if c == call && strings.HasPrefix(n, name) {
+			h.before = nil
+			do()
+		}
+	}
+	s.f.disk = h
+}
+
+// The table of concurrent writers: what one does while another is at work.
+func TestWriters(t *testing.T) {
+	for _, row := range []struct {
+		what string
+		test func(s *scene)
+	}{
+		{"we scan, mutt renames", func(s *scene) {
+			write(s.T, s.root, "new/4.m", "new\n")
+			s.mv("cur/1.m:2,S", "cur/1.m:2,F")
+			s.once("list", "cur", func() { // between our two listings: it is in both, or in none
+				s.mv("new/4.m", "cur/4.m:2,S")
+				s.mv("cur/2.m:2,S", "new/2.m")
+			})
+			v := look(s.T, s.f)
+			if !strings.HasPrefix(shown(v), "1 1.m F\n2 2.m") || v.Len() != 4 {
+				s.Errorf("while it moved:\n%s", shown(v))
+			}
+			s.wants("1 1.m F\n2 2.m \n3 3.m S\n4 4.m S\n")
+		}},
+		{"we STORE, mblaze sets S first", func(s *scene) {
+			s.mv("cur/2.m:2,S", "cur/2.m:2,")
+			s.wants("1 1.m S\n2 2.m \n3 3.m S\n")
+			s.once("rename", "cur/2.m", func() { s.mv("cur/2.m:2,", "cur/2.m:2,S") })
+			if _, err := s.f.Store(ctx, uidSet(2), Add, Flagged, Unconditional); err != nil {
+				s.Error(err)
+			}
+			s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n")
+		}},
+		{"we STORE, mutt unlinks", func(s *scene) {
+			s.once("rename", "cur/2.m", func() { os.Remove(s.root + "/cur/2.m:2,S") })
+			stored, err := s.f.Store(ctx, uidSet(1, 2), Add, Flagged, Unconditional)
+			if err != nil || stored.Gone.String() != "2" {
+				s.Errorf("%+v %v", stored, err)
+			}
+			s.settle()
+			s.wants("1 1.m FS\n3 3.m S\n")
+		}},
+		{"we open a body, somebody renames", func(s *scene) {
+			v := look(s.T, s.f)
+			s.mv("cur/2.m:2,S", "cur/2.m:2,FRS")
+			m, err := v.Open(1)
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer m.Close()
+			s.once("open", "cur/3.m", func() { s.mv("cur/3.m:2,S", "cur/3.m:2,DS") }) // a name we do not guess
+			again, err := v.Open(2)
+			if err != nil {
+				s.Fatal(err)
+			}
+			again.Close()
+		}},
+		{"we read a body, somebody unlinks", func(s *scene) {
+			v := look(s.T, s.f)
+			m, err := v.Open(1)
+			if err != nil {
+				s.Fatal(err)
+			}
+			os.Remove(s.root + "/cur/2.m:2,S")
+			b := make([]byte, m.Size)
+			if n, _ := m.ReadAt(b, 0); string(b[:n]) != "text 2\n" {
+				s.Errorf("read %q", b[:n])
+			}
+			m.Close()
+			if _, err := v.Open(1); !errors.Is(err, ErrExpunged) {
+				s.Errorf("open: %v", err)
+			}
+		}},
+		{"two see new mail", func(s *scene) {
+			_, other := process(s.T, s.root)
+			look(s.T, other)
+			write(s.T, s.root, "new/4.m", "new\n")
+			var both sync.WaitGroup
+			seen := make([]string, 2)
+			for i, f := range []*Folder{s.f, other} {
+				both.Go(func() {
+					if v, err := f.Look(ctx); err == nil {
+						seen[i] = shown(v)
+					}
+				})
+			}
+			both.Wait()
+			if seen[0] != seen[1] || seen[0] != "1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n" {
+				s.Errorf("one sees\n%sthe other\n%s", seen[0], seen[1])
+			}
+		}},
+		{"we move new to cur, mutt moves the same", func(s *scene) {
+			write(s.T, s.root, "new/4.m", "new\n")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n")
+			s.once("rename", "new/4.m", func() { s.mv("new/4.m", "cur/4.m:2,F") })
+			if claimed, err := s.f.Claim(ctx, uidSet(4)); err != nil || claimed.String() != "4" {
+				s.Error(claimed, err)
+			}
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m F\n")
+		}},
+		{"a script copies a file to another base", func(s *scene) {
+			write(s.T, s.root, "cur/9.copy:2,S", "text 2\n")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 9.copy S\n")
+		}},
+		{"a script renames the base", func(s *scene) {
+			s.mv("cur/2.m:2,S", "cur/8.m:2,S")
+			s.wants("1 1.m S\n3 3.m S\n4 8.m S\n")
+		}},
+		{"a tool appends sizes to the base", func(s *scene) {
+			s.mv("cur/2.m:2,S", "cur/2.m,S=7,W=8:2,FS")
+			s.wants("1 1.m S\n2 2.m,S=7,W=8 FS\n3 3.m S\n")
+			s.next("")
+			s.wants("1 1.m S\n2 2.m,S=7,W=8 FS\n3 3.m S\n")
+			os.Remove(s.root + "/mb-index")
+			s.next("")
+			s.wants("1 1.m S\n2 2.m,S=7,W=8 FS\n3 3.m S\n")
+		}},
+		{"procmail delivers", func(s *scene) {
+			happened, stop := s.f.Watch()
+			defer stop()
+			write(s.T, s.root, "tmp/4.m", "new\n")
+			s.mv("tmp/4.m", "new/4.m")
+			select {
+			case <-happened:
+			case <-time.After(10 * time.Second):
+				s.Error("nobody was told")
+			}
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n")
+		}},
+		{"Dovecot serves the same Maildir", func(s *scene) {
+			write(s.T, s.root, "dovecot-uidlist", "3 V1275660208 N4 G3085f01b7f11094c501100008c4a11c1\n1 :1.m\n")
+			s.mv("cur/1.m:2,S", "cur/1.m:2,RS")
+			s.wants("1 1.m RS\n2 2.m S\n3 3.m S\n")
+		}},
+		{"a backup puts an expunged file back", func(s *scene) {
+			s.f.Store(ctx, uidSet(2), Add, Deleted, Unconditional)
+			if _, err := s.f.Expunge(ctx, uidSet(2)); err != nil {
+				s.Fatal(err)
+			}
+			s.wants("1 1.m S\n3 3.m S\n")
+			write(s.T, s.root, "cur/2.m:2,S", "text 2\n")
+			s.wants("1 1.m S\n3 3.m S\n4 2.m S\n")
+		}},
+		{"a copied base is in new and in cur", func(s *scene) {
+			write(s.T, s.root, "new/2.m", "another text\n")
+			v := look(s.T, s.f)
+			if v.Len() != 4 || !strings.HasPrefix(shown(v), "1 1.m S\n2 2.m S\n3 3.m S\n4 ") {
+				s.Errorf("got\n%s", shown(v))
+			}
+			if id := textOf(s.T, v, 3); id != "another text\n" {
+				s.Errorf("UID 4 is %q", id)
+			}
+		}},
+		{"one file has two names", func(s *scene) {
+			os.Link(s.root+"/cur/2.m:2,S", s.root+"/new/2.m")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+			if _, err := os.Stat(s.root + "/new/2.m"); err == nil {
+				s.Error("the second name is still there")
+			}
+		}},
+		{"the clock jumps", func(s *scene) {
+			past, future := time.Unix(1, 0), time.Now().Add(40*365*24*time.Hour)
+			for i, when := range []time.Time{past, future, past} {
+				write(s.T, s.root, fmt.Sprintf("new/%d.m", i+4), "new\n")
+				os.Chtimes(s.root+"/new", when, when)
+				os.Chtimes(s.root+"/cur", when, when)
+				s.next([]string{"", "next-boot", "the-one-after"}[i])
+				v := look(s.T, s.f)
+				if v.Len() != i+4 {
+					s.Errorf("%d messages", v.Len())
+				}
+			}
+			s.wants(shown(look(s.T, s.f)))
+			text := strings.ReplaceAll(string(s.read("mb-uids")), "\n= ", "\n= ")
+			if !strings.Contains(text, "3.m") {
+				s.Error(text)
+			}
+		}},
+		{"a person edits mb-uids", func(s *scene) {
+			text := string(s.read("mb-uids"))
+			os.WriteFile(s.root+"/mb-uids", []byte(text+"# moved up\n-2\n20 :2.m\n= -\n"), 0o600)
+			s.mv("cur/1.m:2,S", "cur/1.m:2,FS") // the next change has the file read again
+			v := look(s.T, s.f)
+			if _, ok := v.Find(20); !ok {
+				s.Errorf("got\n%s", shown(v))
+			}
+			if v.Len() != 3 {
+				s.Errorf("got\n%s", shown(v))
+			}
+		}},
+		{"the folder is deleted while it is open", func(s *scene) {
+			other, err := s.a.Folder("Other")
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer other.Close()
+			look(s.T, other)
+			b, _ := process(s.T, s.root)
+			if err := b.Delete("Other"); err != nil {
+				s.Fatal(err)
+			}
+			if !other.Gone() {
+				s.Error("not gone")
+			}
+		}},
+	} {
+		t.Run(row.what, func(t *testing.T) { row.test(newScene(t)) })
+	}
+}
+
+// settle has what may hide behind our own last change looked at now.
+func (s *scene) settle() {
+	s.f.mu.Lock()
+	s.f.totals.cur.mtime, s.f.totals.new.mtime = 0, 0
+	s.f.mu.Unlock()
+}
+
+func textOf(t *testing.T, v *View, i int) string {
+	t.Helper()
+	m, err := v.Open(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	b := make([]byte, m.Size)
+	m.ReadAt(b, 0)
+	return string(b)
+}
+
+// A restored and a copied Maildir never show old UIDs for other mail: mb-uids knows its own inode.
+func TestRestoreAndCopy(t *testing.T) {
+	s := newScene(t)
+	backup := s.root + ".backup"
+	cp := func(from, to string) {
+		t.Helper()
+		if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+			t.Fatalf("%s", out)
+		}
+	}
+	cp(s.root, backup)
+	write(t, s.root, "new/4.m", "lost by the restore\n")
+	v := s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n")
+	os.RemoveAll(s.root)
+	cp(backup, s.root)
+	write(t, s.root, "new/5.m", "after the restore\n")
+	s.next("")
+	w := look(t, s.f)
+	if got := shown(w); !strings.HasPrefix(got, "1 1.m S\n2 2.m S\n3 3.m S\n") || w.Len() != 4 || w.UID(3) < restoredGap || w.Counts().UIDValidity != v.Counts().UIDValidity || w.Counts().HighestModSeq <= v.Counts().HighestModSeq {
+		t.Errorf("restored:\n%s%+v", got, w.Counts())
+	}
+	gone := w.VanishedSince(v.Counts().HighestModSeq, nil)
+	if !gone.Has(4) || gone.Has(1) {
+		t.Errorf("vanished after the restore: %v", gone)
+	}
+	if err := s.a.Create("Source", ""); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.root, ".Source/cur/1.s:2,S", "source\n")
+	source, err := s.a.Folder("Source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	before := look(t, source).Counts()
+	cp(s.root+"/.Source", s.root+"/.Copy")
+	twin, err := s.a.Folder("Copy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer twin.Close()
+	after := look(t, twin).Counts()
+	if after.UIDValidity <= before.UIDValidity || after.MailboxID == before.MailboxID || look(t, source).Counts() != before {
+		t.Errorf("a copied folder is %+v, the source %+v", after, before)
+	}
+}
+
+// What is no mail in new/ and cur/ is not opened, not followed, not changed, and does not hang (S124).
+func TestS124NoMail(t *testing.T) {
+	s := newScene(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	os.WriteFile(secret, []byte("secret\n"), 0o644)
+	os.Symlink(secret, s.root+"/cur/7.link:2,S")
+	os.Symlink("/nowhere", s.root+"/new/8.dangling")
+	unix.Mkfifo(s.root+"/new/9.fifo", 0o600)
+	os.Mkdir(s.root+"/cur/10.dir:2,S", 0o700)
+	s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+	if info, err := os.Stat(secret); err != nil || info.Mode().Perm() != 0o644 {
+		t.Error(info, err)
+	}
+	v := look(t, s.f)
+	os.Remove(s.root + "/cur/2.m:2,S")
+	os.Symlink(secret, s.root+"/cur/2.m:2,S") // swapped after the look
+	if m, err := v.Open(1); err == nil {
+		t.Error("a symlink was followed")
+		m.Close()
+	}
+	os.Remove(s.root + "/mb-index")
+	os.Symlink(secret, s.root+"/mb-index")
+	s.next("")
+	if text, _ := os.ReadFile(secret); string(text) != "secret\n" {
+		t.Errorf("written through a symlink: %q", text)
+	}
+}
+
+// Hostile names (S126): listed, numbered, sizes from the file, the same after a rebuild and for another process.
+func TestS126Names(t *testing.T) {
+	root, _, f := box(t)
+	odd := []string{
+		"cur/line\nbreak:2,S", "cur/escape\x1b[31m:2,", "cur/" + strings.Repeat("x", 250) + ":2,S", "cur/latin\xe9\xff:2,F",
+		"cur/1.flags:2,ZZZS", "cur/2.experimental:1,abc", "cur/3.nocolon", "cur/4.wrong,S=1,W=1:2,S", "cur/5.neg,S=-7,W=99999999999999999999:2,",
+		"new/99999999999999999999.future", "new/6.new:2,S", "cur/\\x41back:2,", "cur/7.back\\slash:2,S", "cur/ space : 2:2,S", "cur/:2,S", "cur/8.dup:2,SSFF",
+		"cur/9.keywords:2,zya", "new/-1:3", "new/10 :11",
+	}
+	for i, name := range odd {
+		write(t, root, name, fmt.Sprintf("Subject: %d\n\n%d\n", i, i))
+	}
+	write(t, root, "new/.nfs0001", "x")
+	write(t, root, "cur/.hidden:2,S", "x")
+	v := look(t, f)
+	if v.Len() != len(odd) {
+		t.Errorf("%d of %d messages:\n%q", v.Len(), len(odd), shown(v))
+	}
+	want := map[uint32]string{}
+	for i := range v.Len() {
+		text := textOf(t, v, i)
+		want[v.UID(i)] = text
+		if size, err := v.Size(i); err != nil || size != int64(len(text)+strings.Count(text, "\n")) {
+			c, j := v.at(i)
+			t.Errorf("size of %q is %d: %v", c.key(j), size, err)
+		}
+	}
+	for _, gone := range []string{"", "mb-index", "mb-[il]*[^k]"} {
+		if gone != "" {
+			files, _ := filepath.Glob(filepath.Join(root, gone))
+			for _, file := range files {
+				if filepath.Base(file) != lockName {
+					os.Remove(file)
+				}
+			}
+		}
+		_, other := process(t, root)
+		w := look(t, other)
+		for i := range w.Len() {
+			if got := textOf(t, w, i); got != want[w.UID(i)] {
+				t.Errorf("without %q UID %d is %q, was %q", gone, w.UID(i), got, want[w.UID(i)])
+			}
+		}
+		if w.Len() != len(odd) {
+			t.Errorf("without %q there are %d messages", gone, w.Len())
+		}
+	}
+	stored, err := f.Store(ctx, sequence.Set{{Lo: 1, Hi: 1000}}, Add, Flagged, Unconditional)
+	if err != nil {
+		t.Errorf("%+v %v", stored, err)
+	}
+	w := look(t, f)
+	for i := range w.Len() {
+		if w.Flags(i)&Flagged == 0 || textOf(t, w, i) != want[w.UID(i)] {
+			c, j := w.at(i)
+			t.Errorf("%q was not flagged", c.key(j))
+		}
+	}
+	if _, err := os.Stat(root + "/cur/1.flags:2,FSZ"); err != nil {
+		t.Error("letters we do not know are kept:", err)
+	}
+}
+
+// Many files in new/ (S127): the scan is one pass, and a further look costs nothing that grows with them.
+func TestS127ManyNew(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 20,000 files")
+	}
+	root, _, f := box(t)
+	for i := range 20000 {
+		write(t, root, fmt.Sprintf("new/%d.m", i), "x\n")
+	}
+	v := look(t, f)
+	if v.Len() != 20000 || v.UID(0) != 1 || string(mustKey(v, 0)) != "0.m" {
+		t.Error(v.Len())
+	}
+	calls := 0
+	f.disk = &hooked{Disk: f.disk, before: func(call, name string) { calls++ }}
+	if look(t, f) != v || calls > 0 {
+		t.Errorf("%d calls for a look at an unchanged folder", calls)
+	}
+}
+
+func mustKey(v *View, i int) []byte {
+	c, j := v.at(i)
+	return c.key(j)
+}

@@ -3,7 +3,6 @@ package queue
 import (
 	"bytes"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -124,7 +123,7 @@ func (j *Journal) turn(now time.Time) error {
 	return nil
 }
 
-func hourName(t time.Time) string { return t.UTC().Format("2006-01-02T15") }
+func hourName(t time.Time) string { return t.UTC().Format(hourForm) }
 
 // Sync puts everything added so far on disk.
 func (j *Journal) Sync() error {
@@ -166,36 +165,6 @@ func (j *Journal) Close() error {
 		j.file = nil
 	}
 	return err
-}
-
-// Results reads the events of the journal since a time, oldest first. Lines that are none are skipped.
-// The event is each's until it returns.
-func (s *Spool) Results(since time.Time, each func(*Event) error) error {
-	names, err := s.Disk.ReadDir("results")
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	first := hourName(since)
-	if since.IsZero() {
-		first = ""
-	}
-	for _, name := range names {
-		if _, err := time.Parse("2006-01-02T15", name); err != nil || name < first {
-			continue
-		}
-		err := s.eachLine(results+name, func(line []byte) error {
-			ev, err := ParseEvent(line)
-			if err != nil || ev.Time.Before(since) {
-				return nil
-			}
-			return each(&ev)
-		})
-		if err != nil && !gone(err) {
-			return err
-		}
-	}
-	return nil
 }
 
 // longest is the longest line of ID.s, ID.r and results/ that is read; a longer one is damage.

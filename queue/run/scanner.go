@@ -39,6 +39,9 @@ func (r *Runner) scanner(stop chan struct{}) {
 				if err := r.Spool.Sweep(time.Now()); err != nil {
 					r.log.Warn("sweep", err)
 				}
+				if err := r.Spool.SweepResults(time.Now(), r.Conf.ResultsKeep); err != nil {
+					r.log.Warn("results", err)
+				}
 				r.oldResults(time.Now())
 			}
 		}

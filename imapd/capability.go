@@ -59,6 +59,12 @@ func (s *session) noop(c *command) reply {
 	if c.End(); c.Err() != nil {
 		return syntax(c.Err())
 	}
+	switch {
+	case !s.stillShared():
+		return no("NOPERM", "its owner does not share the mailbox any more")
+	case s.box != nil && !s.watched():
+		return no("NONEXISTENT", s.ended)
+	}
 	return ok("done")
 }
 

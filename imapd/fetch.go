@@ -155,7 +155,7 @@ func eachIndex(v *mailbox.View, uids sequence.Set, do func(i int) bool) {
 // fetchAll writes a FETCH response for every message; gone is set when one of them could not be read any more.
 func (s *session) fetchAll(f *fetching, uids sequence.Set) (gone bool, err error) {
 	view := s.box.view
-	if f.sees && !s.box.readOnly {
+	if f.sees && !s.box.readOnly && s.may("s") {
 		if view, err = s.markSeen(f, uids); err != nil {
 			return false, err
 		}

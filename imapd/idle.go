@@ -50,7 +50,7 @@ func (s *session) idle(c *command) reply {
 		}
 		return bad("DONE ends IDLE, and nothing else does")
 	}
-	return no("", "gone")
+	return no("NONEXISTENT", s.ended)
 }
 
 // mostAfterIdle bounds the line that ends IDLE.
@@ -104,11 +104,14 @@ func (s *session) await(until time.Time) error {
 	}
 }
 
-// watched reports whether the selected mailbox may still be read; else the session ends (RFC 2177: there is nothing more to tell).
+// watched reports whether the selected mailbox is there and may be read; else the session ends, for there is nothing more to tell (RFC 2180
+// section 3.3). One that was renamed goes on.
 func (s *session) watched() bool {
-	if s.may("r") {
-		return true
+	switch {
+	case !s.stillShared():
+		s.ended = "its owner does not share the mailbox any more"
+	case s.box.folder.Gone() && !s.box.folder.Moved():
+		s.ended = "the mailbox was deleted"
 	}
-	s.ended = "its owner does not share the mailbox any more"
-	return false
+	return s.ended == ""
 }

@@ -65,6 +65,9 @@ func (s *session) boxRights() string {
 	return rights
 }
 
+// stillShared reports whether the selected mailbox may be read: its owner may have changed his mind since SELECT.
+func (s *session) stillShared() bool { return s.box == nil || s.may("r") }
+
 // may reports whether the session has the right in the selected mailbox.
 func (s *session) may(right string) bool {
 	return s.box.owner == nil || strings.Contains(s.boxRights(), right)

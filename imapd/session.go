@@ -269,11 +269,16 @@ func (s *session) run(c wire.Command) {
 		r = bad(wrongState(s.state, v.states))
 	case v.numbers && s.enabled&uidOnly != 0:
 		r = badCode("UIDREQUIRED", "only UIDs are used in this session (RFC 9586)")
+	case v.states == selectedState && !s.stillShared() && v.name != "CLOSE" && v.name != "UNSELECT":
+		r = no("NOPERM", "its owner does not share the mailbox any more")
 	default:
 		r = v.run(s, cmd)
 	}
 	if c.Pending >= 0 && cmd.pending.Pending >= 0 { // a literal nobody took
 		s.dropPending(cmd.pending)
+	}
+	if r.status == "" { // it was said on the way
+		return
 	}
 	if r.status == "BAD" {
 		if s.tagged(cmd.tag, r); !s.mistake() {
@@ -282,7 +287,7 @@ func (s *session) run(c wire.Command) {
 		return
 	}
 	s.mistakes = 0
-	if v.tell != nothing && s.box != nil && s.ended == "" {
+	if v.tell != nothing && s.box != nil && s.ended == "" && s.stillShared() {
 		s.tell(v.tell == expunges || v.tell == expungesIfUID && (cmd.uid || s.enabled&uidOnly != 0))
 	}
 	s.tagged(cmd.tag, r)

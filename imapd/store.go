@@ -74,6 +74,9 @@ func (s *session) store(c *command) reply {
 	if st.flags, err = s.flagsOf(names, st.mode != mailbox.Remove); err != nil {
 		return s.failed(err)
 	}
+	if may := s.mayChange(); b.owner != nil && st.restrict(may) {
+		return s.failed(errNotPermitted)
+	}
 	done, err := s.storeFlags(st, uids)
 	if err != nil {
 		return s.failed(err)
@@ -94,6 +97,17 @@ func (s *session) store(c *command) reply {
 		return no("EXPUNGEISSUED", "some of the messages are gone")
 	}
 	return ok("stored")
+}
+
+// restrict leaves the flags that ACL lets the session change (RFC 4314 section 4); refused is set when that is none of them. To put others in
+// place of all flags takes the rights to all.
+func (st *storing) restrict(may mailbox.Flags) (refused bool) {
+	if st.mode == mailbox.Replace {
+		return may != ^mailbox.Flags(0)
+	}
+	had := st.flags
+	st.flags &= may
+	return had != 0 && st.flags == 0
 }
 
 // parseModifier reads UNCHANGEDSINCE.

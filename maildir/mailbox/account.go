@@ -121,6 +121,25 @@ func (f *Folder) still() bool {
 // Gone reports whether the mailbox was deleted or renamed under the session.
 func (f *Folder) Gone() bool { return !f.still() }
 
+// Moved reports whether the mailbox has another name now: it was renamed and not deleted.
+func (f *Folder) Moved() bool {
+	held, err := f.disk.Stat(".")
+	if err != nil {
+		return false
+	}
+	m := maildir.Maildir{Root: f.account.root, Disk: f.account.disk}
+	dirs, err := m.Folders(f.account.o.Layout)
+	if err != nil {
+		return true // we cannot know
+	}
+	for _, dir := range dirs {
+		if info, err := f.account.disk.Stat(dir); err == nil && info.Inode == held.Inode && info.Dev == held.Dev {
+			return true
+		}
+	}
+	return false
+}
+
 // Name is the mailbox's name as it was opened.
 func (f *Folder) Name() string { return f.name }
 

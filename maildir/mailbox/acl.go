@@ -47,6 +47,9 @@ func (a *Account) MetaOf(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := a.disk.Stat(dir + "/cur"); err != nil {
+		return nil, ErrNoMailbox
+	}
 	meta, err := readMeta(a.disk, dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		return nil, ErrNoMailbox

@@ -136,6 +136,9 @@ func (w *watcher) run() {
 			if telling(e) {
 				w.tell(filepath.Dir(e.Name), func(*watched) bool { return true })
 			}
+			if e.Has(fsnotify.Rename) || e.Has(fsnotify.Remove) {
+				w.left(e.Name)
+			}
 		case <-errs: // the queue ran over
 			w.tell("", func(*watched) bool { return true })
 		case <-clock.C:
@@ -143,6 +146,20 @@ func (w *watcher) run() {
 			n++
 			w.tell("", func(e *watched) bool { return all || len(e.dirs) == 0 })
 		}
+	}
+}
+
+// left tells that a directory which was watched has gone from its place.
+func (w *watcher) left(dir string) {
+	w.mu.Lock()
+	folders := slices.Clone(w.dirs[dir])
+	for _, f := range folders {
+		w.drop(f)
+		w.add(f) // another may be there by now; else it is polled
+	}
+	w.mu.Unlock()
+	if len(folders) > 0 {
+		w.tell("", func(e *watched) bool { return len(e.dirs) == 0 || slices.Contains(e.dirs, dir) })
 	}
 }
 

@@ -51,6 +51,9 @@ func planFor(account *domains.Account, to address.Path) (plan, error) {
 }
 
 // result is what is said once all of it is done.
+// kept reports whether somebody here has the message once the plan is carried out.
+func (p *plan) kept() bool { return p.keep || len(p.maildirs)+len(p.programs) > 0 }
+
 func (p *plan) result() status.Result {
 	r := delivered
 	switch {

@@ -9,6 +9,7 @@ import (
 
 	"pennypost/internal/durable"
 	"pennypost/internal/order"
+	"pennypost/internal/status"
 	"pennypost/queue"
 )
 
@@ -127,7 +128,8 @@ func (r *round) answer(rc *recipient) {
 			r.answers = append(r.answers, order.Answer{Kind: 'F', Seq: seq, Num: rc.num, Target: target})
 		}
 	}
-	r.answers = append(r.answers, order.Answer{Kind: result.Outcome.Letter(), Seq: seq, Num: rc.num, Result: result})
+	kept := result.Outcome == status.Delivered && rc.plan.kept()
+	r.answers = append(r.answers, order.Answer{Kind: result.Outcome.Letter(), Seq: seq, Num: rc.num, Result: result, Kept: kept})
 	r.pending--
 	if j.open--; j.open == 0 {
 		if j.msg != nil {

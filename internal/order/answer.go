@@ -35,6 +35,9 @@ func (a *Answer) Append(b []byte) []byte {
 		if a.DSN {
 			b = append(b, " dsn=1"...)
 		}
+		if a.Kept {
+			b = append(b, " kept=1"...)
+		}
 		b = append(b, ' ')
 		b = escape.Append(b, clip(a.Result.Text))
 	case 'S':
@@ -108,7 +111,7 @@ func parseAnswer(line string) (a Answer, err error) {
 	return a, err
 }
 
-// result reads "NUM status code [host=HOST] [dsn=1] text". NUM 0 stands for the whole order.
+// result reads "NUM status code [host=HOST] [dsn=1] [kept=1] text". NUM 0 stands for the whole order.
 func (a *Answer) result(line string) (err error) {
 	switch a.Kind {
 	case 'Z':
@@ -144,6 +147,8 @@ func (a *Answer) result(line string) (err error) {
 			}
 		case "dsn":
 			a.DSN = value == "1"
+		case "kept":
+			a.Kept = value == "1"
 		}
 		line = rest
 	}

@@ -70,6 +70,7 @@ type Answer struct {
 	Result status.Result // K Z D; Text also for S
 	Host   string        // K Z D of a remote attempt: "mx1.example.org[192.0.2.5]", with host= before the text
 	DSN    bool          // K: the next hop took the DSN parameters and reports itself (dsn=1)
+	Kept   bool          // K: somebody here has the message, whatever F lines send on (kept=1)
 	Target address.Path  // F
 	Site   string        // R
 	TTL    time.Duration // R

@@ -37,6 +37,7 @@ type got struct {
 	result   status.Result
 	host     string
 	passed   bool // the next hop reports itself
+	kept     bool // a mailbox or program has it, whatever is forwarded
 	forwards []order.Answer
 }
 
@@ -304,7 +305,7 @@ func (r *Runner) answer(w *worker, a *order.Answer, now site.Time) {
 func (f *flight) take(a *order.Answer) {
 	for i, c := range f.rcpts {
 		if c.num == a.Num || a.Num == (queue.Num{}) && !f.got[i].said {
-			f.got[i].said, f.got[i].result, f.got[i].host, f.got[i].passed = true, a.Result, a.Host, a.DSN
+			f.got[i].said, f.got[i].result, f.got[i].host, f.got[i].passed, f.got[i].kept = true, a.Result, a.Host, a.DSN, a.Kept
 		}
 	}
 }

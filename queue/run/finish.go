@@ -38,7 +38,7 @@ func (r *Runner) finish(f *flight, now site.Time) {
 		if ev.Kind != "" {
 			events = append(events, ev)
 		}
-		if len(f.got[i].forwards) > 0 && f.got[i].result.Outcome == status.Delivered {
+		if len(f.got[i].forwards) > 0 && f.got[i].result.Outcome == status.Delivered && c.failed == nil {
 			if err := r.forward(m, c, &f.got[i]); err != nil {
 				r.log.Warn("forward "+m.id, err)
 			}
@@ -133,9 +133,18 @@ func (r *Runner) outcomeOf(m *message, c *rcpt, g *got, f *flight, key string, d
 	attempt := s.Attempts + 1
 	switch g.result.Outcome {
 	case status.Delivered:
+		if circles(l.st, c.num, g) {
+			c.failed = &failure{result: status.Result{Outcome: status.Failed, Code: 554, Enhanced: "5.4.6",
+				Text: "forwards lead in a circle, and nobody keeps a copy"}, site: key}
+			r.owe(m)
+			return ev
+		}
 		delay := max(0, time.Since(l.m.Env.Time))
 		ev = queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Deliver, Num: c.num, To: c.to, Site: key, Host: g.host,
 			Status: g.result, Attempt: attempt, Delay: delay}
+		if len(g.forwards) > 0 && !g.kept {
+			ev.Why = forwardedOnly
+		}
 		r.log.Deliver(m.id, c.to, key, g.host, g.result, attempt, delay)
 		r.delivered(m, c, s, key, g)
 	case status.Failed:
@@ -238,6 +247,34 @@ func (r *Runner) forward(m *message, c *rcpt, g *got) error {
 		targets = append(targets, g.forwards[i].Target)
 	}
 	return r.expand(m, i, targets)
+}
+
+// forwardedOnly is why nobody has the copy of a recipient that counts as delivered.
+const forwardedOnly = "forwarded"
+
+// circles reports whether a recipient is only sent on to addresses that have all been reached on the way to it, while nobody else the
+// same envelope recipient became has the message or may still get it: then it would end with nobody (S070).
+func circles(st *queue.State, num queue.Num, g *got) bool {
+	if len(g.forwards) == 0 || g.kept {
+		return false
+	}
+	met := make(map[address.Path]bool)
+	for i := range st.Rcpts {
+		s := &st.Rcpts[i]
+		if s.Num.N != num.N {
+			continue
+		}
+		met[s.To] = true
+		if s.Num != num && (s.Done && s.Why != forwardedOnly || !s.Done && !s.Expanded) {
+			return false
+		}
+	}
+	for i := range g.forwards {
+		if !met[g.forwards[i].Target] {
+			return false
+		}
+	}
+	return true
 }
 
 // settle decides what is to be done with a message after something has happened to it.

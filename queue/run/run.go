@@ -97,15 +97,16 @@ type Runner struct {
 	scanDone atomic.Bool
 	finished bool // SIGTERM: start nothing
 
-	hints   chan []queue.Found
-	scans   chan []queue.Found
-	known   chan []known
-	events  chan event
-	rescan  chan struct{}
-	onlyNew chan struct{}
-	log     *maillog.Log
-	group   sync.WaitGroup
-	batchAt time.Time
+	hints     chan []queue.Found
+	scans     chan []queue.Found
+	known     chan []known
+	events    chan event
+	rescan    chan struct{}
+	onlyNew   chan struct{}
+	log       *maillog.Log
+	group     sync.WaitGroup
+	batchAt   time.Time
+	batchCame time.Time // the last hints
 }
 
 // ErrLocked is returned when another runner has this spool.
@@ -223,10 +224,14 @@ func (r *Runner) loop(ctx context.Context) error {
 	var deadline time.Time
 	sweeps := 0
 	for {
+		scans := r.scans
+		if len(r.found) > 0 { // the scan waits until what it found has been looked at
+			scans = nil
+		}
 		select {
 		case b := <-r.hints:
 			r.hinted(b)
-		case b := <-r.scans:
+		case b := <-scans:
 			r.scan(b)
 		case b := <-r.known:
 			r.recallBatch(b)
@@ -297,8 +302,14 @@ start:
 	r.record()
 	r.shut()
 	r.log.Flush()
-	if len(r.pending)+len(r.found) > 0 && wait == time.Second {
+	if len(r.pending) > 0 && wait == time.Second {
 		return 0
+	}
+	if len(r.found) > 0 && wait == time.Second {
+		if !r.busy() {
+			return 0
+		}
+		wait = time.Millisecond // long enough for the system to be asked who has something for us
 	}
 	for i, s := range []*site.Scheduler{r.local, r.remote} {
 		if at, ok := s.Wake(now); ok && (i == 0 || r.remoteUp()) {

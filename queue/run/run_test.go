@@ -416,6 +416,29 @@ func TestS070ForwardLoop(t *testing.T) {
 	}
 }
 
+// TestS070ForwardCircle: two users who forward to each other and keep nothing: one report to the sender, and no message that vanishes.
+func TestS070ForwardCircle(t *testing.T) {
+	b := newBench(t)
+	other := map[string]string{"bob@example.org": "carol@example.org", "carol@example.org": "bob@example.org"}
+	ok := b.local
+	b.local = func(o *order.Order) []order.Answer {
+		var list []order.Answer
+		for _, rc := range o.Rcpts {
+			if to := other[rc.To.String()]; to != "" {
+				list = append(list, order.Answer{Kind: 'F', Seq: o.Seq, Num: rc.Num, Target: path(to)})
+			}
+		}
+		return append(list, ok(o)...)
+	}
+	b.begin()
+	id := b.put("submit", "alice@example.net", "bob@example.org")
+	b.eventually("report", b.empty)
+	b.end()
+	if got := b.events(id); !slices.Equal(got, []string{"expand 1", "deliver 1", "bounce 1.1", "end 0"}) {
+		t.Errorf("journal %v", got)
+	}
+}
+
 // TestS141TwoRunners: the second leaves with ErrLocked, and main with 75.
 func TestS141TwoRunners(t *testing.T) {
 	b := newBench(t)

@@ -296,6 +296,38 @@ func TestMultiSearch(t *testing.T) {
 	c.wants(`ESEARCH SUBJECT lunch`, ". BAD …")
 }
 
+// A search in the text of a large folder: the same with a filter and without.
+func TestSearchWithFilter(t *testing.T) {
+	root, srv := newStore(t)
+	for i := range 2100 {
+		put(t, root, fmt.Sprintf("cur/%d.m:2,", i+1), fmt.Sprintf("Subject: n\n\nmessage number%dx\n", i+1))
+	}
+	c := talk(t, srv)
+	c.say("SELECT INBOX")
+	c.wants("SEARCH BODY number777x", "* SEARCH 777|. OK searched")
+	for range 1000 {
+		if _, err := os.Stat(root + "/mb-fts"); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.wants("SEARCH BODY NUMBER777x", "* SEARCH 777|. OK searched")
+	c.wants("SEARCH RETURN (COUNT) NOT TEXT number777x", `* ESEARCH (TAG ".") COUNT 2099|. OK searched`)
+	put(t, root, "cur/new.m:2,", "Subject: n\n\nlast number777x\n")
+	c.say("NOOP")
+	c.wants("UID SEARCH OR BODY number777x BODY number3x", "* SEARCH 3 777 2101|. OK searched")
+	os.Remove(root + "/mb-fts")
+	c.wants("UID SEARCH OR BODY number777x BODY number3x", "* SEARCH 3 777 2101|. OK searched")
+}
+
+// FETCH that only costs (S098).
+func TestFetchBounds(t *testing.T) {
+	_, _, c := searchable(t)
+	c.wants("FETCH 1 BODY.PEEK[]<4294967295.4294967295>", `* 1 FETCH (BODY[]<4294967295> "")|. OK fetched`)
+	c.wants("FETCH 1 BODY.PEEK[TEXT]<2.4294967295>", "* 1 FETCH (BODY[TEXT]<2> {12}|all we eat|)|. OK fetched")
+	c.wants("FETCH 1 ("+strings.Repeat("BODY.PEEK[] ", 2000)+"UID)", ". BAD …")
+}
+
 func FuzzSearchProgram(f *testing.F) {
 	for _, seed := range []string{"CHARSET UTF-8 OR SEEN NOT (SUBJECT x 1:*)", `HEADER "a" {1+}` + "\r\nx FUZZY TEXT \"a b\"", "MODSEQ \"/flags/x\" all 1 $ UID $", "OR OR OR SEEN SEEN SEEN SEEN"} {
 		f.Add(seed)

@@ -231,6 +231,9 @@ func (p *program) named(c *command, name string) *key {
 		c.SP()
 		return p.fuzz(p.key(c))
 	}
+	if !slices.Contains(argued, name) {
+		c.Fail("a search key")
+	}
 	c.SP()
 	switch name {
 	case "UID":
@@ -273,16 +276,15 @@ func (p *program) named(c *command, name string) *key {
 		return p.header(c, name)
 	case "FROM", "TO", "CC", "BCC", "SUBJECT":
 		return p.header(c, name)
-	case "BODY", "TEXT":
-		k := p.text(&key{op: opBody}, c.AString())
-		if name == "TEXT" {
-			k.op = opText
-		}
-		return k
+	case "TEXT":
+		return p.text(&key{op: opText}, c.AString())
 	}
-	c.Fail("a search key")
-	return &key{}
+	return p.text(&key{op: opBody}, c.AString())
 }
+
+// argued are the keys with an argument that is no key.
+var argued = []string{"UID", "KEYWORD", "UNKEYWORD", "LARGER", "SMALLER", "OLDER", "YOUNGER", "BEFORE", "SINCE", "ON", "SENTBEFORE", "SENTSINCE",
+	"SENTON", "SAVEDBEFORE", "SAVEDSINCE", "SAVEDON", "MODSEQ", "EMAILID", "THREADID", "HEADER", "FROM", "TO", "CC", "BCC", "SUBJECT", "TEXT", "BODY"}
 
 func (p *program) text(k *key, text string) *key {
 	k.words = p.decode(text)

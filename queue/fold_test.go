@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -126,8 +127,39 @@ func TestList(t *testing.T) {
 	if next != 2501 {
 		t.Errorf("%d recipients", next-1)
 	}
+	// Without its recipients, or with fewer, it is bad: it must neither vanish nor go to some of them.
+	side := QPath(id) + "/" + id + ".r"
+	for what, damage := range map[string]func() error{
+		"missing": func() error { return nil },
+		"cut": func() error {
+			f, err := s.Disk.Create(side, 0o660)
+			if err == nil {
+				_, err = f.Write([]byte("1 user@example.org NOTIFY=NEVER\n"))
+				f.Close()
+			}
+			return err
+		},
+	} {
+		if err := s.Disk.Rename(side, "run/aside"); err != nil {
+			t.Fatal(err)
+		}
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recipients(m, 0, 3000); !errors.Is(err, ErrBad) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if other, err := s.Load(name, true); !errors.Is(err, ErrBad) {
+			t.Errorf("%s: loaded, %v", what, err)
+			other.Close()
+		}
+		s.Disk.Rename("run/aside", side)
+	}
 	if err := s.Remove(name); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := s.Recipients(m, 0, 3000); !gone(err) {
+		t.Errorf("after its removal: %v", err)
 	}
 	if names, _ := s.Disk.ReadDir(QPath(id)); len(names) > 0 {
 		t.Errorf("left %q", names)

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"pennypost/internal/durable"
 )
 
 // errEnough ends a reading that has what it came for.
@@ -29,11 +31,7 @@ func (s *Spool) Recipients(m *Message, first, n int) ([]Rcpt, error) {
 	if m.Env.RcptFile.Count == 0 || len(rcpts) >= n {
 		return rcpts, nil
 	}
-	file, err := s.sideFile(m.Name, m.ID, ".r")
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.Disk.Open(file)
+	f, file, err := s.openRecipients(m)
 	if err != nil {
 		return nil, err
 	}
@@ -61,22 +59,11 @@ func (s *Spool) CheckRecipients(m *Message) error {
 	if m.Env.RcptFile.Count == 0 {
 		return nil
 	}
-	file, err := s.sideFile(m.Name, m.ID, ".r")
-	if err != nil {
-		return err
-	}
-	f, err := s.Disk.Open(file)
+	f, file, err := s.openRecipients(m)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if st.Size != m.Env.RcptFile.Bytes {
-		return bad("%s of %d octets, rcpt-file: says %d", file, st.Size, m.Env.RcptFile.Bytes)
-	}
 	sum, err := sumFile(f, 0)
 	if err == nil && sum != m.Env.RcptFile.Hash {
 		err = bad("%s: hash %s, should be %s", file, sum, m.Env.RcptFile.Hash)
@@ -84,21 +71,40 @@ func (s *Spool) CheckRecipients(m *Message) error {
 	return err
 }
 
-// sideFile finds a side file beside its message or where both were before.
-func (s *Spool) sideFile(name, id, ending string) (string, error) {
-	dir, _ := split(name)
-	var first error
-	for _, d := range []string{dir, QPath(id), "hold", "in/adopt/new"} {
-		file := d + "/" + id + ending
-		_, err := s.Disk.Stat(file)
-		if err == nil {
-			return file, nil
+// openRecipients opens ID.r, beside its message or where both were before. It is bad that it is nowhere while its message is
+// where it was, or that it is not as long as the envelope says.
+func (s *Spool) openRecipients(m *Message) (f durable.File, file string, err error) {
+	dir, _ := split(m.Name)
+	for range 2 { // both may move while we look
+		for _, d := range []string{dir, QPath(m.ID), "hold", "in/adopt/new"} {
+			file = d + "/" + m.ID + ".r"
+			if f, err = s.Disk.Open(file); !gone(err) {
+				return s.asLong(f, file, m, err)
+			}
 		}
-		if first == nil {
-			first = err
+		if _, err := s.Disk.Stat(m.Name); err != nil {
+			return nil, "", err
 		}
 	}
-	return "", first
+	return nil, "", bad("%s.r is nowhere, and who was to get the message stood there", m.ID)
+}
+
+func (s *Spool) asLong(f durable.File, file string, m *Message, err error) (durable.File, string, error) {
+	if errors.Is(err, durable.ErrNotRegular) {
+		return nil, "", bad("%s: %v", file, durable.ErrNotRegular)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Size != m.Env.RcptFile.Bytes {
+		err = bad("%s of %d octets, rcpt-file: says %d", file, st.Size, m.Env.RcptFile.Bytes)
+	}
+	if err != nil {
+		f.Close()
+		return nil, "", err
+	}
+	return f, file, nil
 }
 
 // WriteRecipients makes ID.r of a list message and puts it, durable, into in/PRODUCER/new, where it

@@ -59,6 +59,9 @@ func (s *Spool) Load(name string, check bool) (*Message, error) {
 	}
 	if err == nil && check {
 		if err = m.Check(); err == nil {
+			err = s.CheckRecipients(m)
+		}
+		if err == nil {
 			err = s.settle(f, dir)
 		}
 	}

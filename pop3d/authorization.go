@@ -12,7 +12,7 @@ import (
 // capa answers CAPA (RFC 2449). What needs TLS is told under TLS only.
 func (s *session) capa([]string) string {
 	s.ok("capabilities")
-	for _, name := range []string{"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "LOGIN-DELAY 0", "IMPLEMENTATION Pennypost"} {
+	for _, name := range []string{"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "LANG", "EXPIRE NEVER", "LOGIN-DELAY 0", "IMPLEMENTATION Pennypost"} {
 		s.out = append(append(s.out, name...), "\r\n"...)
 	}
 	if s.secure {
@@ -22,6 +22,22 @@ func (s *session) capa([]string) string {
 		s.out = append(s.out, "STLS\r\n"...)
 	}
 	return "."
+}
+
+// utf8 answers UTF8 (RFC 6856 section 2). Messages, names and passwords are octets here, with it and without.
+func (s *session) utf8([]string) string { return "+OK UTF8 it is" }
+
+// lang answers LANG (RFC 6856 section 3): there is one language.
+func (s *session) lang(args []string) string {
+	switch {
+	case len(args) == 0:
+		s.ok("the languages are")
+		s.out = append(s.out, "en English\r\n"...)
+		return "."
+	case args[0] == "*", strings.EqualFold(args[0], "en"), strings.HasPrefix(strings.ToLower(args[0]), "en-"):
+		return "+OK en English it is"
+	}
+	return "-ERR no such language here"
 }
 
 // stls answers STLS (RFC 2595 section 4).
@@ -152,7 +168,7 @@ func (s *session) enter(r login.Request, mechanism string) string {
 	}
 	user := identity.Account.Path().String()
 	s.srv.Log.Auth(s.ip, user, mechanism)
-	drop, err := openDrop(s.srv, identity.Account)
+	drop, err := openDrop(s.ctx, s.srv, identity.Account)
 	if err != nil {
 		s.srv.Log.Warn("mailbox of "+user, err)
 		return "-ERR [SYS/TEMP] cannot open the mailbox now, try later"

@@ -18,7 +18,7 @@ type verb struct {
 	suggested string // when the state is wrong
 }
 
-// verbs is RFC 1939, 2449, 2595 and 5034: what may be said when, and who answers. An answer is
+// verbs is RFC 1939, 2449, 2595, 5034 and 6856: what may be said when, and who answers. An answer is
 // what follows "+OK" or "-ERR"; "" was sent already.
 var verbs map[string]verb
 
@@ -27,6 +27,9 @@ func init() {
 		{"CAPA", always, 0, 0, (*session).capa, ""},
 		{"NOOP", transaction, 0, 0, (*session).noop, "log in first"},
 		{"QUIT", always, 0, 0, (*session).quit, ""},
+
+		{"LANG", always, 0, 1, (*session).lang, ""},
+		{"UTF8", authorization, 0, 0, (*session).utf8, "UTF8 comes before the login"},
 
 		{"STLS", authorization, 0, 0, (*session).stls, "STLS comes before the login"},
 		{"USER", authorization, 1, 1, (*session).userName, "you are logged in"},

@@ -1,63 +1,94 @@
 package pop3d
 
 import (
-	"bytes"
+	"context"
 	"errors"
-	"io"
+	"fmt"
 	"io/fs"
 
 	"pennypost/internal/domains"
 	"pennypost/internal/durable"
+	"pennypost/internal/sequence"
 	"pennypost/maildir"
+	"pennypost/maildir/mailbox"
 )
 
 // maildrop is the messages of a session, numbered as they were at login.
 type maildrop struct {
 	srv      *Server
-	account  *domains.Account
-	box      *maildir.Maildir
+	user     *domains.Account
+	account  *mailbox.Account
+	inbox    *mailbox.Folder
+	view     *mailbox.View
 	messages []message
 	uidls    []string // made when asked for
-	total    int64    // octets of all, -1 before they were asked for
-	rescans  int
 }
 
 // message is one of them. Its number is its index and one.
 type message struct {
-	maildir.Message
-	wire    int64 // octets with CRLF; -1 before it was looked at
+	wire    int64 // octets with CRLF and the end of the last line; -1 before it was looked at
 	size    int64 // of the file
 	deleted bool
 	gone    bool // somebody else removed it
 }
 
 // openDrop takes the snapshot.
-func openDrop(srv *Server, account *domains.Account) (*maildrop, error) {
-	box, err := srv.Store.Get(account.Maildir)
-	if err != nil {
+func openDrop(ctx context.Context, srv *Server, user *domains.Account) (*maildrop, error) {
+	d := &maildrop{srv: srv, user: user}
+	var err error
+	if d.account, err = mailbox.OpenAccount(user.Maildir, mailbox.Options{
+		Layout: user.Layout, ExpungedDays: srv.ExpungedDays, Quota: user.Quota, Stamp: srv.Stamp, Host: srv.Hostname, LeaveNew: true,
+	}); err != nil {
 		return nil, err
 	}
-	d := &maildrop{srv: srv, account: account, box: box, total: -1}
-	listing, err := box.Scan()
-	if err == nil {
-		err = box.Disk.Hold("cur")
-	}
-	if err != nil {
-		box.Close()
+	if d.inbox, err = d.account.Folder("INBOX"); err != nil {
+		d.account.Close()
 		return nil, err
 	}
-	for _, name := range listing.Skipped {
-		srv.Log.Warn("mailbox of "+account.Path().String(), &fs.PathError{Op: "skip", Path: name, Err: durable.ErrNotRegular})
+	if d.view, err = d.inbox.Look(ctx); err != nil {
+		d.close()
+		return nil, err
 	}
-	d.messages = make([]message, len(listing.Messages))
-	for i, m := range listing.Messages {
-		d.messages[i] = message{Message: m, wire: -1}
+	for _, name := range d.inbox.Skipped() {
+		srv.Log.Warn("mailbox of "+user.Path().String(), &fs.PathError{Op: "skip", Path: name, Err: durable.ErrNotRegular})
 	}
-	d.uidls = listing.UIDLs()
+	d.messages = make([]message, d.view.Len())
+	for i := range d.messages {
+		d.messages[i].wire = -1
+	}
 	return d, nil
 }
 
-func (d *maildrop) close() { d.box.Close() }
+func (d *maildrop) close() {
+	d.inbox.Close()
+	d.account.Close()
+}
+
+// uidl is the unique-id of message i. Of messages whose names would give them the same one, the later have one made of their UID.
+func (d *maildrop) uidl(i int) string {
+	if d.uidls == nil {
+		d.uidls = make([]string, len(d.messages))
+		taken := make(map[string]bool, len(d.messages))
+		for i := range d.messages {
+			id := d.view.UIDL(i)
+			if taken[id] || !allowed(id) {
+				id = fmt.Sprintf("%d.%d", d.view.Counts().UIDValidity, d.view.UID(i))
+			}
+			taken[id], d.uidls[i] = true, id
+		}
+	}
+	return d.uidls[i]
+}
+
+// allowed is what RFC 1939 section 7 allows for a unique-id; one that another server gave need not be so.
+func allowed(id string) bool {
+	for i := 0; i < len(id); i++ {
+		if id[i] < 0x21 || id[i] > 0x7e {
+			return false
+		}
+	}
+	return len(id) >= 1 && len(id) <= 70
+}
 
 // number finds a message by what the client calls it; -1 when there is none, or it is deleted.
 func (d *maildrop) number(word string) int {
@@ -78,105 +109,65 @@ func (d *maildrop) number(word string) int {
 }
 
 // octets is the size of message i on the wire: what its name says where the name is right about the
-// size of the file, else counted once.
+// size of the file; else what the index knows, or a count.
 func (d *maildrop) octets(i int) (int64, error) {
 	m := &d.messages[i]
 	if m.wire >= 0 {
 		return m.wire, nil
 	}
-	info, err := d.box.Disk.Stat(m.Path())
-	if errors.Is(err, fs.ErrNotExist) && d.find(i) {
-		info, err = d.box.Disk.Stat(m.Path())
-	}
+	info, key, err := d.view.Stat(i)
 	if err != nil {
 		return 0, err
 	}
 	m.size = info.Size
-	if size, wire := maildir.Sizes(m.Name); size == info.Size && wire >= size {
+	if size, wire := maildir.Sizes(key); size == info.Size && wire >= size {
 		m.wire = wire
 		return wire, nil
 	}
-	f, err := d.open(i)
+	file, err := d.view.Open(i)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	wire, err := count(f)
-	if err != nil {
-		return 0, err
+	defer file.Close()
+	wire := file.Wire
+	if file.Size > 0 {
+		var last [1]byte
+		if n, err := file.ReadAt(last[:], file.Size-1); n == 0 {
+			return 0, err
+		}
+		if last[0] != '\n' { // the last line is ended for the client
+			wire += 2
+		}
 	}
-	m.wire = wire
+	m.size, m.wire = file.Size, wire
 	return wire, nil
 }
 
-// count reads a message through: its octets once LF is CRLF and the last line is ended.
-func count(r io.Reader) (wire int64, err error) {
-	var buf [32 << 10]byte
-	last := byte('\n')
-	for {
-		n, err := r.Read(buf[:])
-		if n > 0 {
-			b := buf[:n]
-			wire += int64(n + bytes.Count(b, lf) - bytes.Count(b, crlf))
-			if last == '\r' && b[0] == '\n' {
-				wire--
-			}
-			last = b[n-1]
-		}
-		switch {
-		case err == io.EOF && last != '\n':
-			return wire + 2, nil
-		case err == io.EOF:
-			return wire, nil
-		case err != nil:
-			return 0, err
-		}
-	}
-}
-
-var lf, crlf = []byte("\n"), []byte("\r\n")
-
 // open opens message i, wherever its file is by now.
-func (d *maildrop) open(i int) (durable.File, error) {
-	m := &d.messages[i]
-	if m.gone {
-		return nil, maildir.ErrGone
+func (d *maildrop) open(i int) (*mailbox.Message, error) {
+	if d.messages[i].gone {
+		return nil, mailbox.ErrExpunged
 	}
-	f, err := d.box.Disk.Open(m.Path())
-	if errors.Is(err, fs.ErrNotExist) {
-		if !d.find(i) {
-			return nil, maildir.ErrGone
-		}
-		f, err = d.box.Disk.Open(m.Path())
-	}
-	return f, err
+	return d.view.Open(i)
 }
 
-// find looks for messages whose files have other names than at login, because a reader moved them from new/
-// to cur/ or changed their flags. It reports whether message i is there.
-func (d *maildrop) find(i int) bool {
-	m := &d.messages[i]
-	if m.gone {
-		return false
-	}
-	listing, err := d.box.Scan()
-	if err != nil {
-		return false
-	}
-	type key struct {
-		name  string
-		inode uint64
-	}
-	now := make(map[key]maildir.Message, len(listing.Messages))
-	for _, l := range listing.Messages {
-		now[key{maildir.Key(l.Name), l.Inode}] = l
-	}
-	for j := range d.messages {
-		if l, ok := now[key{maildir.Key(d.messages[j].Name), d.messages[j].Inode}]; ok {
-			d.messages[j].Message = l
-		} else {
-			d.messages[j].gone = true
+// remove removes the messages that are marked, and says which of them are not there any more.
+func (d *maildrop) remove(ctx context.Context) (gone sequence.Set, err error) {
+	var marked sequence.Set
+	for i := range d.messages {
+		if m := &d.messages[i]; m.deleted && !m.gone {
+			if m.size == 0 { // for the log
+				info, _, _ := d.view.Stat(i)
+				m.size = info.Size
+			}
+			marked.Add(d.view.UID(i))
 		}
 	}
-	return !m.gone
+	if len(marked) == 0 {
+		return nil, nil
+	}
+	return d.inbox.Delete(ctx, marked)
 }
+
+// expunged reports whether err means that the message is not there any more.
+func expunged(err error) bool { return errors.Is(err, mailbox.ErrExpunged) }

@@ -218,7 +218,7 @@ func TestQuotaFollows(t *testing.T) {
 func TestNotMounted(t *testing.T) {
 	h := newHouse(t)
 	os.RemoveAll(filepath.Dir(h.root))
-	h.srv.Store.Stamp = ".store"
+	h.srv.Stamp = ".store"
 	c := h.dial(true)
 	c.line()
 	c.say("USER bob", "+OK")
@@ -243,5 +243,33 @@ func TestWireBlocks(t *testing.T) {
 		if got := string(w.end(out)); got != "..a\r\n...b\r\n\r\n..\r\nc\r\rd\r\n..e\r\n\r\r\n.\r\n" {
 			t.Fatalf("blocks of %d: %q", cut, got)
 		}
+	}
+}
+
+// The server before us gave unique-ids; they stay. What QUIT removes lies in the undelete area.
+func TestTakenOverAndUndelete(t *testing.T) {
+	h := newHouse(t)
+	h.srv.ExpungedDays = 14
+	h.put("cur/1.a:2,S", "Subject: 1\n\n")
+	h.put("cur/2.b:2,S", "Subject: 2\n\n")
+	h.put("cur/3.c:2,S", "Subject: 3\n\n")
+	h.put("dovecot-uidlist", "3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n25006 P0000aaaa :1.a\n25007 P0000aaaa :2.b\n")
+	c := h.enter()
+	c.say("UIDL", "+OK")
+	if got := strings.Join(c.rest(), ";"); got != "1 0000aaaa;2 1275660208.25007;3 3.c" {
+		t.Error(got)
+	}
+	c.say("DELE 2", "+OK")
+	c.say("QUIT", "+OK bye, 1")
+	if left := h.names(); !slices.Equal(left, []string{"cur/1.a:2,S", "cur/3.c:2,S"}) {
+		t.Errorf("left: %q", left)
+	}
+	if old, _ := filepath.Glob(h.root + ".expunged/*/cur/2.b*"); len(old) != 1 {
+		t.Error("not in the undelete area")
+	}
+	c = h.enter()
+	c.say("UIDL", "+OK")
+	if got := strings.Join(c.rest(), ";"); got != "1 0000aaaa;2 3.c" {
+		t.Error(got)
 	}
 }

@@ -1,21 +1,21 @@
 /*
 Package pop3d serves Maildirs by POP3: RFC 1939 with CAPA (2449), STLS (2595), AUTH (5034) and
-its response codes (2449, 3206). pop3d(8) is its manual.
+its response codes (2449, 3206), UTF8 and LANG (6856). pop3d(8) is its manual.
 
 	pop3d.go          Server: connections in, sessions out
 	serve.go          from mail.toml and sockets to a Server at work
 	session.go        one connection: reads commands, batches replies
 	commands.go       the table: which command in which state
-	authorization.go  the AUTHORIZATION state: CAPA STLS USER PASS AUTH
+	authorization.go  the AUTHORIZATION state: CAPA LANG UTF8 STLS USER PASS AUTH
 	transaction.go    the TRANSACTION state: STAT LIST UIDL RETR TOP DELE RSET
 	update.go         the UPDATE state: what DELE marked is removed at QUIT, and only then
 	maildrop.go       the messages of a session, as they were at login
 	send.go           LF to CRLF, dots stuffed, a block at a time
 
-A session is a snapshot of new/ and cur/ taken at login. RFC 1939 wants the maildrop locked; here it is
+A session is a view of INBOX (package mailbox) taken at login. RFC 1939 wants the maildrop locked; here it is
 not: other sessions, imapd, mutt and deliver-local work on at the same time, and a message somebody else
 has removed is -ERR for that message alone. Nothing is moved, renamed or marked by reading it.
-A connection that ends without QUIT removes nothing.
+A connection that ends without QUIT removes nothing; what QUIT removes can be brought back for some days.
 */
 package pop3d
 
@@ -28,7 +28,6 @@ import (
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
-	"pennypost/maildir"
 )
 
 // Checker says who is there; *login.Checker is one.
@@ -38,14 +37,15 @@ type Checker interface {
 
 // Server serves connections. Its fields are not changed while it does.
 type Server struct {
-	Hostname string
-	Checker  Checker
-	TLS      *tls.Config // nil: there is no TLS, and nobody can log in
-	Store    maildir.Store
-	State    string        // state/over is below it
-	IdleTime time.Duration // RFC 1939 section 3: at least ten minutes
-	Limits   listen.Limits
-	Log      *maillog.Log
+	Hostname     string
+	Checker      Checker
+	TLS          *tls.Config   // nil: there is no TLS, and nobody can log in
+	Stamp        string        // of a mounted store, as in package maildir
+	ExpungedDays int           // how long what was removed can be brought back; 0 not at all
+	State        string        // state/over is below it
+	IdleTime     time.Duration // RFC 1939 section 3: at least ten minutes
+	Limits       listen.Limits
+	Log          *maillog.Log
 }
 
 // handshakeTime bounds a TLS handshake.

@@ -15,11 +15,10 @@ import (
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
-	"pennypost/maildir"
 )
 
 // Sections are the sections of mail.toml that pop3d reads.
-var Sections = []string{"mail", "tls", "log", "pop3d"}
+var Sections = []string{"mail", "tls", "log", "pop3d", "imapd"}
 
 // Services are the names of what can be served: keys of [pop3d], arguments of --service, names of passed sockets.
 var Services = []string{"pop3", "pop3s"}
@@ -27,13 +26,14 @@ var Services = []string{"pop3", "pop3s"}
 // FromConfig is the server mail.toml describes, and its certificates; nil where there are none.
 func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
 	srv := &Server{
-		Hostname: conf.Hostname,
-		Checker:  &login.Checker{Domains: domains.FromConfig(conf)},
-		Store:    maildir.Store{Stamp: conf.Mail.Stamp},
-		State:    conf.State,
-		IdleTime: conf.POP3D.IdleTime,
-		Limits:   listen.Limits{Total: conf.POP3D.MaxConnections, PerIPv4: conf.POP3D.PerIPv4, PerIPv6: conf.POP3D.PerIPv6},
-		Log:      log,
+		Hostname:     conf.Hostname,
+		Checker:      &login.Checker{Domains: domains.FromConfig(conf)},
+		Stamp:        conf.Mail.Stamp,
+		ExpungedDays: conf.IMAPD.ExpungedDays,
+		State:        conf.State,
+		IdleTime:     conf.POP3D.IdleTime,
+		Limits:       listen.Limits{Total: conf.POP3D.MaxConnections, PerIPv4: conf.POP3D.PerIPv4, PerIPv6: conf.POP3D.PerIPv6},
+		Log:          log,
 	}
 	if len(conf.TLS.Certificates) == 0 {
 		return srv, nil, nil

@@ -1,10 +1,8 @@
 package pop3d
 
 import (
-	"errors"
+	"io"
 	"strconv"
-
-	"pennypost/maildir"
 )
 
 const noSuch = "-ERR no such message"
@@ -38,7 +36,7 @@ func (s *session) sum() (messages int, octets int64, err error) {
 
 // vanished reports whether err means that message i is not there any more; its size is 0 then.
 func (s *session) vanished(i int, err error) bool {
-	if errors.Is(err, maildir.ErrGone) || s.drop.messages[i].gone {
+	if expunged(err) || s.drop.messages[i].gone {
 		s.drop.messages[i].gone = true
 		s.drop.messages[i].wire = 0
 		return true
@@ -82,13 +80,13 @@ func (s *session) uidl(args []string) string {
 		if i < 0 {
 			return noSuch
 		}
-		return "+OK " + strconv.Itoa(i+1) + " " + s.drop.uidls[i]
+		return "+OK " + strconv.Itoa(i+1) + " " + s.drop.uidl(i)
 	}
 	s.ok("unique-ids follow")
 	for i := range s.drop.messages {
 		if !s.drop.messages[i].deleted {
 			s.out = strconv.AppendInt(s.out, int64(i+1), 10)
-			s.out = append(append(s.out, ' '), s.drop.uidls[i]...)
+			s.out = append(append(s.out, ' '), s.drop.uidl(i)...)
 			s.out = append(s.out, "\r\n"...)
 			s.spill()
 		}
@@ -142,7 +140,7 @@ func (s *session) send(i, lines int) string {
 	} else {
 		s.ok("header and lines follow")
 	}
-	if err := s.copy(f, lines); err != nil {
+	if err := s.copy(io.NewSectionReader(f, 0, f.Size), lines); err != nil {
 		// In the middle of a message nothing can be said but the end of the connection.
 		s.broken = err
 	}

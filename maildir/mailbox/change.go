@@ -272,7 +272,12 @@ func (f *Folder) Expunge(ctx context.Context, uids sequence.Set) (gone sequence.
 
 // Delete removes the messages of uids whatever their flags: what POP3 does in its UPDATE state.
 func (f *Folder) Delete(ctx context.Context, uids sequence.Set) (gone sequence.Set, err error) {
-	return f.remove(ctx, uids, func(*entry) bool { return true })
+	if gone, err = f.remove(ctx, uids, func(*entry) bool { return true }); len(gone) > 0 {
+		for _, dir := range []string{"cur", "new"} { // else the next power cut brings them back, and the client fetches them again
+			err = errors.Join(err, f.disk.SyncDir(dir))
+		}
+	}
+	return gone, err
 }
 
 func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*entry) bool) (gone sequence.Set, err error) {

@@ -47,9 +47,10 @@ type Folder struct {
 	dead      []tombstone          // of mb-uids up to deadSize, for VanishedSince
 	deadSize  int64
 	floor     uint64
-	learnt    int  // sizes, dates and places in the cache found out since the last snapshot
-	blank     bool // flags are not known yet: the first scan after a rebuild fills them in
-	spent     bool // UIDs have run out
+	learnt    int      // sizes, dates and places in the cache found out since the last snapshot
+	blank     bool     // flags are not known yet: the first scan after a rebuild fills them in
+	spent     bool     // UIDs have run out
+	skipped   []string // see Skipped
 }
 
 // change is one record as sessions need it to know what happened between two views.

@@ -66,6 +66,26 @@ func (v *View) Open(i int) (*Message, error) {
 	return m, nil
 }
 
+// Stat is the message's file as it is now, and its key.
+func (v *View) Stat(i int) (info durable.Info, key string, err error) {
+	c, j := v.at(i)
+	e := c.entry(j)
+	info, err = v.folder.disk.Stat(e.path())
+	for try := 0; errors.Is(err, fs.ErrNotExist) && try < 3; try++ {
+		if !v.folder.find(&e) {
+			return info, e.key, ErrExpunged
+		}
+		info, err = v.folder.disk.Stat(e.path())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrExpunged
+	}
+	if err == nil && !info.Mode.IsRegular() {
+		err = durable.ErrNotRegular
+	}
+	return info, e.key, err
+}
+
 // Size is RFC822.SIZE: from the name, the index, or counted once.
 func (v *View) Size(i int) (int64, error) {
 	c, j := v.at(i)

@@ -45,7 +45,13 @@ func (f *Folder) list(dir string) (*listing, error) {
 		return nil, err
 	}
 	add := func(name []byte, inode uint64, kind byte) {
-		if name[0] == '.' || kind != durable.KindRegular && (kind != durable.KindUnknown || !f.regular(dir, name)) {
+		if name[0] == '.' {
+			return
+		}
+		if kind != durable.KindRegular && (kind != durable.KindUnknown || !f.regular(dir, name)) {
+			if len(f.skipped) < mostSkipped {
+				f.skipped = append(f.skipped, dir+"/"+string(name))
+			}
 			return
 		}
 		l.text = append(l.text, name...)
@@ -78,6 +84,18 @@ func (f *Folder) list(dir string) (*listing, error) {
 	l.state.mtime = info.ModTime.UnixNano()
 	l.state.verified = fineStamps() || start.Sub(info.ModTime) > 20*time.Millisecond
 	return l, nil
+}
+
+// mostSkipped bounds what Skipped says.
+const mostSkipped = 20
+
+// Skipped is what scans of this process have found in new/ and cur/ that is no regular file, since the last call: for the log.
+func (f *Folder) Skipped() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	names := f.skipped
+	f.skipped = nil
+	return names
 }
 
 func (f *Folder) regular(dir string, name []byte) bool {

@@ -39,7 +39,8 @@ type override struct {
 	uidl string // POP3's unique-id from a server before us
 }
 
-// chunk is up to chunkLen messages in columns. A chunk that a view refers to never changes.
+// chunk is up to chunkLen messages in columns. A chunk that a view refers to never changes, but that what is found out of a message (wire,
+// received, cache) is filled in, atomically.
 type chunk struct {
 	uid      []uint32
 	flags    []Flags
@@ -98,7 +99,7 @@ func (c *chunk) setInfo(i int, info string) {
 }
 
 func (c *chunk) entry(i int) entry {
-	return entry{c.uid[i], c.flags[i], c.modseq[i], c.wire[i], c.received[i], c.saved[i], c.cache[i], c.state[i],
+	return entry{c.uid[i], c.flags[i], c.modseq[i], atomic.LoadInt64(&c.wire[i]), atomic.LoadInt64(&c.received[i]), c.saved[i], atomic.LoadInt64(&c.cache[i]), c.state[i],
 		string(c.key(i)), c.info[i], c.over[i], c.letters}
 }
 
@@ -120,15 +121,22 @@ func (c *chunk) clone() *chunk {
 	d.uid = append(make([]uint32, 0, len(c.uid)+1), c.uid...)
 	d.flags = append(make([]Flags, 0, len(c.uid)+1), c.flags...)
 	d.modseq = append(make([]uint64, 0, len(c.uid)+1), c.modseq...)
-	d.wire = append(make([]int64, 0, len(c.uid)+1), c.wire...)
-	d.received = append(make([]int64, 0, len(c.uid)+1), c.received...)
+	d.wire, d.received, d.cache = learning(c.wire), learning(c.received), learning(c.cache)
 	d.saved = append(make([]int64, 0, len(c.uid)+1), c.saved...)
-	d.cache = append(make([]int64, 0, len(c.uid)+1), c.cache...)
 	d.state = append(make([]state, 0, len(c.uid)+1), c.state...)
 	d.end = append(make([]uint32, 0, len(c.uid)+1), c.end...)
 	d.keys = c.keys[:len(c.keys):len(c.keys)]
 	d.info, d.over = copyMap(c.info), copyMap(c.over)
 	return &d
+}
+
+// learning is a copy of a column that others may be filling in.
+func learning(column []int64) []int64 {
+	out := make([]int64, len(column), len(column)+1)
+	for i := range column {
+		out[i] = atomic.LoadInt64(&column[i])
+	}
+	return out
 }
 
 func copyMap[V any](m map[int]V) map[int]V {
@@ -155,8 +163,8 @@ func (c *chunk) encode(b []byte) []byte {
 		b = le.AppendUint64(b, v)
 	}
 	for _, column := range [][]int64{c.wire, c.received, c.saved, c.cache} {
-		for _, v := range column {
-			b = le.AppendUint64(b, uint64(v))
+		for i := range column {
+			b = le.AppendUint64(b, uint64(atomic.LoadInt64(&column[i])))
 		}
 	}
 	for _, v := range c.state {

@@ -1,9 +1,6 @@
 package msgauth
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // fold writes a field in lines of at most width octets where there is white space to fold at.
 type fold struct {
@@ -56,6 +53,8 @@ func quoted(s string) string {
 			b = append(b, '\\', c)
 		case c < ' ' || c == 0x7f:
 			b = append(b, '?')
+		case c == ';': // some readers cut there, quotes or not
+			b = append(b, ',')
 		default:
 			b = append(b, c)
 		}
@@ -100,5 +99,5 @@ func always(s string) string {
 	if q := quoted(s); q[0] == '"' {
 		return q
 	}
-	return strconv.Quote(s)
+	return `"` + s[:min(len(s), maxValue)] + `"`
 }

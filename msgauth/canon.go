@@ -19,7 +19,7 @@ type body struct {
 	any     bool // the body is not empty
 }
 
-const outSize = 32 << 10
+const outSize = 8 << 10
 
 func newBody(relaxed bool) *body {
 	return &body{relaxed: relaxed, hash: sha256.New(), out: make([]byte, 0, outSize)}

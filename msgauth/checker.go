@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"pennypost/internal/address"
@@ -177,8 +178,13 @@ func (c *Checker) IPRev(ctx context.Context, addr netip.Addr) IPRev {
 	return IPRev{Result: Fail, Why: "the name of " + addr.String() + ", " + names[0] + ", is not that of it", Name: names[0]}
 }
 
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// copyTo writes all of r, whose end is the only error that is none.
 func copyTo(w io.Writer, r io.Reader) error {
-	buf := make([]byte, 64<<10)
+	pooled := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(pooled)
+	buf := pooled[:]
 	for {
 		n, err := r.Read(buf)
 		w.Write(buf[:n])

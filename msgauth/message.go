@@ -3,7 +3,6 @@ package msgauth
 import (
 	"bytes"
 	"errors"
-	"io"
 
 	"pennypost/internal/header"
 )
@@ -50,13 +49,6 @@ func (m *message) bodyHash(relaxed bool) []byte {
 		return m.sums[1]
 	}
 	return m.sums[0]
-}
-
-// read passes the whole of r.
-func (m *message) read(r io.Reader) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{m}, struct{ io.Reader }{r}, make([]byte, 64<<10))
-	m.Close()
-	return err
 }
 
 // Write takes the next piece of the message.

@@ -78,6 +78,15 @@ func (m *fetched) part(path []int, inside bool) (*mailbox.Part, error) {
 	if len(path) == 0 {
 		return &m.parts[0], nil
 	}
+	if len(path) == 1 && path[0] == 1 && !strings.HasPrefix(strings.ToLower(m.parts[0].Type), "multipart/") { // of a message that is no multipart
+		switch {
+		case !inside:
+			return &m.parts[0], nil
+		case m.parts[0].Message:
+			return &m.parts[1], nil
+		}
+		return nil, nil
+	}
 	for i := range m.parts {
 		p := &m.parts[i]
 		if !slices.Equal(p.Path, path) || i == 0 {
@@ -90,9 +99,6 @@ func (m *fetched) part(path []int, inside bool) (*mailbox.Part, error) {
 			return &m.parts[i+1], nil
 		}
 		return nil, nil
-	}
-	if len(path) == 1 && path[0] == 1 && !inside && !strings.HasPrefix(strings.ToLower(m.parts[0].Type), "multipart/") {
-		return &m.parts[0], nil // part 1 of a message that is no multipart
 	}
 	if n := len(path); n > 1 && path[n-1] == 1 && !inside { // part 1 of a plain message inside a message/rfc822
 		for i := range m.parts {

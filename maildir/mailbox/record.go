@@ -121,6 +121,9 @@ func encodeParts(b []byte, p *part.Part, path []int) []byte {
 	case p.Message():
 		b = append(b, 1)
 		inside := p.Parts[0]
+		if len(path) == 0 { // a message that is nothing else is its own part 1
+			path = []int{1}
+		}
 		if inside.Multipart() { // 2.1 is the first part of the message inside 2
 			b = encodeParts(b, inside, path)
 		} else {

@@ -51,6 +51,7 @@ type Folder struct {
 	blank     bool     // flags are not known yet: the first scan after a rebuild fills them in
 	spent     bool     // UIDs have run out
 	skipped   []string // see Skipped
+	restored  bool     // somebody says so
 }
 
 // change is one record as sessions need it to know what happened between two views.

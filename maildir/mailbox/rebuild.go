@@ -45,7 +45,8 @@ func (f *Folder) rebuild(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if u.inode != info.Inode && u.inode != 0 {
+	if f.restored || u.inode != info.Inode && u.inode != 0 {
+		f.restored = false
 		if next = max(next, u.bound); next < lastUID {
 			next += restoredGap
 		}

@@ -55,8 +55,9 @@ e2e: build ## only the programs against each other, clients and peers
 bench: ## Go benchmarks of the packages
 	$(GO) test -short -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-peers: build packages ## Pennypost and Postfix in turns on one disk; BENCH_ARGS="--reps 5 --loop"; see BENCHMARKS.md
+bench-peers: build packages ## Pennypost beside Postfix and Dovecot in turns on one disk; BENCH_ARGS="--reps 5 --loop"; see BENCHMARKS.md
 	$(GO) run ./test/bench peers --bin bin $(BENCH_ARGS)
+	$(GO) run ./test/bench boxes --bin bin $(BENCH_ARGS)
 
 soak-free: build ## shows that a day of restarts and kill -9 leaves nothing behind: SOAK_ARGS="--minutes 30"
 	$(GO) run ./test/bench soak --bin bin $(SOAK_ARGS)

@@ -70,6 +70,31 @@ func (m *meter) used() (time.Duration, error) {
 	return 0, fmt.Errorf("%s/cpu.stat has no usage_usec", m.dir)
 }
 
+// memory is what the processes hold in RAM, pages that several share counted once: their PSS.
+func (m *meter) memory() (octets int64, processes int, err error) {
+	if m.dir == "" {
+		return 0, 0, fmt.Errorf("no cgroup")
+	}
+	text, err := os.ReadFile(filepath.Join(m.dir, "cgroup.procs"))
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, pid := range bytes.Fields(text) {
+		rollup, err := os.ReadFile(fmt.Sprintf("/proc/%s/smaps_rollup", pid))
+		if err != nil {
+			continue // ended meanwhile
+		}
+		processes++
+		for line := range bytes.Lines(rollup) {
+			if value, ok := bytes.CutPrefix(line, []byte("Pss:")); ok {
+				kib, _ := strconv.ParseInt(string(bytes.Fields(value)[0]), 10, 64)
+				octets += kib << 10
+			}
+		}
+	}
+	return octets, processes, nil
+}
+
 // close removes the cgroup when its processes have ended.
 func (m *meter) close() {
 	if m.dir == "" {

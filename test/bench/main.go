@@ -2,12 +2,13 @@
 Bench compares Pennypost with Postfix on one disk, in turns, and measures Pennypost alone where there is nothing to compare with.
 
 	go run ./test/bench peers    the table of BENCHMARKS.md
+	go run ./test/bench boxes    the same for reading: IMAP and POP3 beside Dovecot
 	go run ./test/bench cold     cold start with a million messages queued for dead sites
 	go run ./test/bench holes    live mail while 30 % of destinations are black holes
 	go run ./test/bench soak     restarts and kill -9 for a while: nothing lost, nothing left behind
 
 Every figure is the time from the first octet a client sends until the last file is in new/, or the last message is in the
-sink; the CPU is that of all processes of the server, from their cgroup. Only figures of one run, side by side, say anything.
+sink, or of a command until the last octet of its answer; the CPU is that of all processes of the server, from their cgroup. Only figures of one run, side by side, say anything.
 */
 package main
 
@@ -31,12 +32,16 @@ type options struct {
 	reps, base          int
 	loop, noLoop, quick bool
 	million, minutes    int
+	sizes               string
+	idle                int
+	clear, sized        bool
+	courier             bool
 	settle              time.Duration
 }
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: bench peers|cold|holes|soak [flags]")
+		fmt.Fprintln(os.Stderr, "usage: bench peers|boxes|cold|holes|soak [flags]")
 		os.Exit(2)
 	}
 	var o options
@@ -53,12 +58,24 @@ func main() {
 	f.IntVar(&o.million, "messages", 1000000, "queued messages of cold")
 	f.DurationVar(&o.settle, "settle", time.Minute, "between the two looks of cold")
 	f.IntVar(&o.minutes, "minutes", 5, "how long soak runs")
+	f.StringVar(&o.sizes, "sizes", "1000,10000", "messages of the mailboxes of boxes")
+	f.IntVar(&o.idle, "idle", 10000, "idle connections of boxes")
+	f.BoolVar(&o.clear, "clear", false, "boxes without TLS")
+	f.BoolVar(&o.sized, "sized", false, "the file names of boxes tell sizes, as those of most delivery agents do")
+	f.BoolVar(&o.courier, "courier", false, "boxes beside Courier, too")
 	f.Parse(os.Args[2:])
+	if os.Args[1] == "imap-clear" { // a server of boxes --clear
+		err := serveClear(os.Args[2], os.Args[3])
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
 	var err error
 	if o.bin, err = filepath.Abs(o.bin); err == nil {
 		switch os.Args[1] {
 		case "peers":
 			err = comparePeers(o)
+		case "boxes":
+			err = compareReaders(o)
 		case "cold":
 			err = cold(o)
 		case "holes":

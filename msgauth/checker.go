@@ -62,6 +62,7 @@ type Check struct {
 	proofs  []*proof
 	chain   *chain
 	client  chan struct{} // closed when SPF and iprev are there
+	skip    share         // what nobody asked for
 	records []Record      // of SPF and iprev
 }
 
@@ -72,9 +73,33 @@ func (c *Checker) now() time.Time {
 	return time.Now()
 }
 
+// share is one of what is judged.
+type share int
+
+const (
+	shareDKIM share = 1 << iota
+	shareARC
+	shareDMARC
+)
+
+// DKIM judges the signatures of the message in r alone, ARC its chain alone.
+func (c *Checker) DKIM(ctx context.Context, r io.Reader) (*Report, error) {
+	return c.check(ctx, Client{}, r, shareARC|shareDMARC)
+}
+
+// ARC judges the chain of the message in r.
+func (c *Checker) ARC(ctx context.Context, r io.Reader) (*Report, error) {
+	return c.check(ctx, Client{}, r, shareDKIM|shareDMARC)
+}
+
 // Check judges the message in r.
 func (c *Checker) Check(ctx context.Context, client Client, r io.Reader) (*Report, error) {
+	return c.check(ctx, client, r, 0)
+}
+
+func (c *Checker) check(ctx context.Context, client Client, r io.Reader, skip share) (*Report, error) {
 	check := c.Begin(ctx, client)
+	check.skip = skip
 	if err := copyTo(check, r); err != nil {
 		return nil, err
 	}
@@ -87,8 +112,12 @@ func (c *Checker) Begin(ctx context.Context, client Client) *Check {
 	k := &Check{checker: c, ctx: ctx, report: &Report{Client: client, host: c.Name}, client: make(chan struct{})}
 	k.lookup.resolver = c.DNS
 	k.message.headed = func(m *message) {
-		k.proofs, k.report.Skipped = beginDKIM(ctx, &k.lookup, m)
-		k.chain = beginARC(ctx, &k.lookup, m)
+		if k.skip&shareDKIM == 0 {
+			k.proofs, k.report.Skipped = beginDKIM(ctx, &k.lookup, m)
+		}
+		if k.chain = new(chain); k.skip&shareARC == 0 {
+			k.chain = beginARC(ctx, &k.lookup, m)
+		}
 	}
 	r := k.report
 	if !client.Addr.IsValid() {
@@ -125,8 +154,10 @@ func (k *Check) End() *Report {
 	r.ARC.trust(k.chain, k.checker.Sealers)
 	<-k.client
 	r.Author = m.author()
-	r.DMARC = k.lookup.dmarc(k.ctx, r.Author, r.From, r.DKIM)
-	r.override()
+	if k.skip&shareDMARC == 0 {
+		r.DMARC = k.lookup.dmarc(k.ctx, r.Author, r.From, r.DKIM)
+		r.override()
+	}
 	k.lookup.mu.Lock()
 	r.Records = slices.Concat(k.records, k.lookup.records)
 	k.lookup.mu.Unlock()

@@ -133,11 +133,15 @@ func (t *Tool) explain(e *Entry, pauses *control.State) {
 
 func (t *Tool) explainRecipient(r *Recipient) {
 	t.printf("  %s", r.To)
-	if r.Attempts == 0 {
+	switch {
+	case r.Attempts > 0:
+		t.printf("    It was tried %s.", plural(r.Attempts, "time", "times"))
+	case r.Cause == "":
 		t.printf("    It was not tried yet.")
 		return
+	default: // it waits for another message to the same mailbox
+		t.printf("    It was not tried itself.")
 	}
-	t.printf("    It was tried %s.", plural(r.Attempts, "time", "times"))
 	if said := r.last(); said != "" {
 		t.printf("    Last: %s", said)
 	}

@@ -168,13 +168,31 @@ func (r *Runner) collect(m *message, it *site.Item, key string, now site.Time) *
 	f := &flight{m: m, item: it, started: now}
 	f.rcpts, f.got = f.one[:0], f.oneGot[:0]
 	var first *rcpt
+	var waiting []queue.Event
+	asks := false
 	for i, c := range l.rcpts {
-		if !l.owed(i) || c.flight != nil || c.failed != nil || !c.planned || c.due > now && !it.Forced || r.siteOf(c) != key {
+		if !l.owed(i) || c.flight != nil || c.failed != nil || !c.planned || c.due > now && !it.Forced {
+			continue
+		}
+		if at := r.siteOf(c); at != key {
+			if it.Forced && strings.HasPrefix(at, "mx:") { // a kick forgot what DNS had said: it is asked again, at once
+				c.due, c.forced = now, true
+			}
 			continue
 		}
 		if d, ok := r.domains[strings.TrimPrefix(key, "mx:")]; ok && d.never != nil && strings.HasPrefix(key, "mx:") {
 			r.fail(m, i, &failure{result: *d.never})
 			continue
+		}
+		if len(r.full) > 0 {
+			if x, at := r.mayAsk(c.to, it.Forced, now); at > 0 {
+				if ev := r.waitsFor(m, i, key, x, at, now); ev.Kind != "" {
+					waiting = append(waiting, ev)
+				}
+				continue
+			} else if x != nil {
+				asks = true
+			}
 		}
 		if first == nil {
 			first = c
@@ -186,13 +204,17 @@ func (r *Runner) collect(m *message, it *site.Item, key string, now site.Time) *
 		}
 		f.rcpts, f.got = append(f.rcpts, c), append(f.got, got{})
 	}
-	if first == nil {
+	r.noteWaiting(m, waiting)
+	if len(f.rcpts) == 0 {
 		return nil
 	}
 	r.seq++
 	f.seq = r.seq
 	for _, c := range f.rcpts {
 		c.flight = f
+		if x := r.full[c.to]; asks && x != nil {
+			x.asking = f.seq
+		}
 	}
 	r.flights[f.seq] = f
 	return f

@@ -146,13 +146,18 @@ func (r *Runner) outcomeOf(m *message, c *rcpt, g *got, f *flight, key string, d
 			ev.Why = forwardedOnly
 		}
 		r.log.Deliver(m.id, c.to, key, g.host, g.result, attempt, delay)
+		r.hasRoom(c.to)
 		r.delivered(m, c, s, key, g)
 	case status.Failed:
+		r.hasRoom(c.to)
 		c.failed = &failure{result: g.result, host: g.host, site: key}
 		r.owe(m)
 	default:
 		cause := site.Classify(g.result, key == route.LocalSite, attempt)
 		next := now + site.After(cause, attempt, g.result, chance())
+		if cause == site.Quota && !f.siteDown {
+			next = r.isFull(c.to, key, g, attempt, f.started, now)
+		}
 		if f.siteDown {
 			cause, next = site.Reach, due
 		} else if key != route.LocalSite && due > next {

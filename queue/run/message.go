@@ -80,6 +80,7 @@ type rcpt struct {
 	derived bool         // alias or forward: not what the sender wrote
 	outside bool
 	planned bool
+	forced  bool // in line before its time
 	sender  *address.Path // SRS
 	flight  *flight
 	failed  *failure
@@ -460,12 +461,13 @@ func (r *Runner) line(m *message) {
 		if !c.planned {
 			continue
 		}
-		r.lineAt(m, r.siteOf(c), c.due, int(l.st.Rcpts[i].Attempts), now)
+		r.lineAt(m, r.siteOf(c), c, int(l.st.Rcpts[i].Attempts), now)
+		c.forced = false
 	}
 }
 
-// lineAt makes sure that m is in line at a site by due.
-func (r *Runner) lineAt(m *message, key string, due site.Time, attempts int, now site.Time) {
+// lineAt makes sure that m is in line at a site when c is due.
+func (r *Runner) lineAt(m *message, key string, c *rcpt, attempts int, now site.Time) {
 	var free *site.Item
 	have := false
 	m.each(func(it *site.Item) {
@@ -476,7 +478,7 @@ func (r *Runner) lineAt(m *message, key string, due site.Time, attempts int, now
 			}
 		case !it.Running() && it.Site().Key == key && !have:
 			have = true
-			r.schedulerOf(key).Sooner(it, due, now)
+			r.schedulerOf(key).Sooner(it, c.due, now)
 		}
 	})
 	if have {
@@ -489,7 +491,8 @@ func (r *Runner) lineAt(m *message, key string, due site.Time, attempts int, now
 	env := m.live.m.Env
 	*free = site.Item{Owner: m, Flow: r.flowOf(env), Class: m.class(env), Attempts: uint16(min(attempts, 1<<15)),
 		Cost: float32(1 + float64(m.live.m.Size)/(64<<10)), MiB: float32(max(1, m.live.m.Size>>20))}
-	r.schedulerOf(key).Add(free, key, due, now)
+	free.Forced = c.forced
+	r.schedulerOf(key).Add(free, key, c.due, now)
 }
 
 // class is the class of an envelope; only those we know may choose it (RFC 6710 section 5).

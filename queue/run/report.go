@@ -310,7 +310,7 @@ func (r *Runner) expireOrWarn(m *message) {
 			if !l.owed(i) || c.flight != nil || c.failed != nil {
 				continue
 			}
-			last := l.st.Rcpts[i].Last
+			last := r.lastWord(m, i)
 			text := "not delivered in " + limit.String()
 			if last.Text != "" {
 				text += ", last: " + last.Text
@@ -323,6 +323,20 @@ func (r *Runner) expireOrWarn(m *message) {
 	if d := r.Conf.DelayDSN; d > 0 && age > d && m.flags&delayedFlag == 0 && l.flights == 0 {
 		r.warn(m)
 	}
+}
+
+// lastWord is why recipient i is still here: what was said of it, or of its site while it was parked there.
+func (r *Runner) lastWord(m *message, i int) status.Result {
+	c, s := m.live.rcpts[i], &m.live.st.Rcpts[i]
+	if s.Attempts > 0 || s.Last.Text != "" || !c.planned {
+		return s.Last
+	}
+	key := r.siteOf(c)
+	x, t := r.remote.Lookup(key), r.told[key]
+	if x == nil || !x.Down() || t == nil || t.text == "" {
+		return s.Last
+	}
+	return status.Result{Outcome: status.Deferred, Code: leadingCode(t.text), Enhanced: "4.4.1", Text: t.text}
 }
 
 // triedSinceStart reports whether a message had a chance since this runner began: its own attempt, or its site's probe. After an outage of
@@ -347,8 +361,9 @@ func (r *Runner) warn(m *message) {
 	var list []dsn.Recipient
 	until := time.Now().Add(r.expiry(m) - r.age(m))
 	for i, c := range l.rcpts {
-		if s := &l.st.Rcpts[i]; l.owed(i) && c.failed == nil && s.Attempts > 0 {
-			list = append(list, dsn.Recipient{To: s.To, Params: s.Params, Action: dsn.Delayed, Result: s.Last, Host: s.Host,
+		s := &l.st.Rcpts[i]
+		if last := r.lastWord(m, i); l.owed(i) && c.failed == nil && last.Text != "" {
+			list = append(list, dsn.Recipient{To: s.To, Params: s.Params, Action: dsn.Delayed, Result: last, Host: s.Host,
 				LastAttempt: time.Now(), RetryUntil: until})
 		}
 	}

@@ -38,6 +38,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pennypost/internal/address"
 	"pennypost/internal/config"
 	"pennypost/internal/maillog"
 	"pennypost/queue"
@@ -88,8 +89,10 @@ type Runner struct {
 	domains  map[string]resolved // what DNS said
 	bounced  map[string]*bounces
 	told     map[string]*told
-	steering *control.State  // pause/ and limit/ as last read
-	paused   map[string]bool // sites paused by control
+	full     map[address.Path]*full // mailboxes that take no more
+	kickedAt site.Time              // the last kick/ of a message, a site or all
+	steering *control.State         // pause/ and limit/ as last read
+	paused   map[string]bool        // sites paused by control
 	limited  map[string]bool
 	stopped  bool          // pause/all
 	downtime time.Duration // how long nobody ran before us
@@ -143,6 +146,7 @@ func (r *Runner) prepare() {
 	r.domains = make(map[string]resolved)
 	r.bounced = make(map[string]*bounces)
 	r.told = make(map[string]*told)
+	r.full = make(map[address.Path]*full)
 	r.paused = make(map[string]bool)
 	r.limited = make(map[string]bool)
 	r.steering = new(control.State)

@@ -149,6 +149,9 @@ const kickSpread = 30 * time.Second
 // kick does one thing that somebody asked for. What is about a message the first scan has not come to yet stays in kick/.
 func (r *Runner) kick(k control.Kick) (obeyed bool) {
 	now := r.now()
+	if k.Verb == "all" || k.Verb == "site" || k.Verb == "try" {
+		r.kickedAt = now
+	}
 	switch k.Verb {
 	case "all":
 		for _, s := range []*site.Scheduler{r.local, r.remote} {

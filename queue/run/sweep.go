@@ -2,9 +2,11 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"pennypost/queue"
 	"pennypost/queue/route"
 	"pennypost/queue/site"
 )
@@ -86,13 +88,18 @@ func (r *Runner) sweep() {
 		if _, err := r.open(m); err != nil {
 			continue
 		}
-		if late && age <= r.expiry(m) && m.live.st.Attempts == 0 && !r.siteDownFor(m) {
-			continue // it waits for its turn
+		if late && age <= r.expiry(m) && m.live.st.Attempts == 0 && !r.siteDownFor(m) && !m.live.waits() {
+			continue // its turn comes
 		}
 		if r.plan(m) == nil {
 			r.settle(m)
 		}
 	}
+}
+
+// waits reports whether a recipient waits for its mailbox.
+func (l *live) waits() bool {
+	return slices.ContainsFunc(l.st.Rcpts, func(s queue.RcptState) bool { return s.Why != "" })
 }
 
 func (r *Runner) siteDownFor(m *message) (down bool) {
@@ -113,6 +120,7 @@ func (r *Runner) tidy() {
 			delete(r.bounced, to)
 		}
 	}
+	r.forgetFull(now)
 	if len(r.made) > 100_000 { // what an earlier runner left half done was done long ago
 		clear(r.made)
 	}

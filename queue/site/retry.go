@@ -61,7 +61,7 @@ func After(c Cause, attempt int, r status.Result, chance float64) time.Duration 
 func Classify(r status.Result, local bool, attempt int) Cause {
 	text := strings.ToLower(r.Text)
 	switch e := r.Enhanced; {
-	case e == "4.2.2" || e == "5.2.2" || r.Code == 452 && e == "":
+	case e == "4.2.2" || e == "5.2.2" || r.Code == 452 && e == "" && !has(text, "too many"): // RFC 5321 section 4.5.3.1.10
 		return Quota
 	case local:
 		return Local

@@ -25,6 +25,8 @@ type answer struct {
 	mx    []MX
 	addrs []netip.Addr
 	texts []string // TXT, or the names of PTR
+	srv   []SRV
+	raw   [][]byte // types without a name, see Raw
 }
 
 // parse reads a packet that should answer q, asked with the letters of asked. errStray: the packet is none of ours;
@@ -60,7 +62,7 @@ func parse(packet []byte, id uint16, asked string, q question, trust bool) (answ
 	if err != nil {
 		return answer{}, errMalformed
 	}
-	if a.mx != nil || a.addrs != nil || a.texts != nil {
+	if a.mx != nil || a.addrs != nil || a.texts != nil || a.srv != nil || a.raw != nil {
 		return a, nil
 	}
 	ttl, proven, err := absence(&p)
@@ -150,6 +152,10 @@ func (a *answer) add(body dnsmessage.ResourceBody) {
 		a.addrs = append(a.addrs, netip.AddrFrom16(b.AAAA).Unmap())
 	case *dnsmessage.PTRResource:
 		a.texts = append(a.texts, lower(b.PTR))
+	case *dnsmessage.SRVResource:
+		a.srv = append(a.srv, SRV{b.Priority, b.Weight, b.Port, lower(b.Target)})
+	case *dnsmessage.UnknownResource:
+		a.raw = append(a.raw, b.Data)
 	case *dnsmessage.TXTResource:
 		if text := strings.Join(b.TXT, ""); len(text) <= maxText {
 			a.texts = append(a.texts, text)

@@ -10,6 +10,9 @@ type letterMap struct {
 	letter [MaxKeywords]int8 // of a keyword: the letter, -1 for one that has none here
 }
 
+// isForwarded is the number of a letter that means $Forwarded.
+const isForwarded = -2
+
 // newLetterMap makes the map of a folder's K lines, nil when it is what it would be without.
 func newLetterMap(k map[byte]string, number func(name string) (int, error)) (*letterMap, error) {
 	if len(k) == 0 {
@@ -24,6 +27,10 @@ func newLetterMap(k map[byte]string, number func(name string) (int, error)) (*le
 	}
 	same := true
 	for c, name := range k {
+		if strings.EqualFold(name, "$Forwarded") { // a keyword elsewhere, a flag with the letter P here
+			m.number[c-'a'], same = isForwarded, false
+			continue
+		}
 		n, err := number(name)
 		if err != nil {
 			return nil, err
@@ -42,7 +49,10 @@ func (m *letterMap) flag(i int) Flags {
 	if m == nil {
 		return Keyword(i)
 	}
-	if m.number[i] < 0 {
+	switch {
+	case m.number[i] == isForwarded:
+		return Forwarded
+	case m.number[i] < 0:
 		return 0
 	}
 	return Keyword(int(m.number[i]))

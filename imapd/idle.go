@@ -11,7 +11,7 @@ import (
 
 var idleVerbs = append([]verb{
 	{"IDLE", loggedIn, (*session).idle, nothing, false},
-}, compressVerbs...)
+}, append(notifyVerbs, compressVerbs...)...)
 
 // idle is RFC 2177: until DONE the client hears what happens as it happens.
 func (s *session) idle(c *command) reply {
@@ -29,6 +29,10 @@ func (s *session) idle(c *command) reply {
 	for s.ended == "" && s.broken == nil {
 		if s.box != nil && s.watched() {
 			s.tell(true)
+		}
+		if s.news != nil {
+			s.news.follow(s)
+			s.tellNews()
 		}
 		s.flush()
 		s.rest()

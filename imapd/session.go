@@ -39,6 +39,7 @@ type session struct {
 	mistakes int                // BAD in a row
 	text     []byte             // of the command
 	woken    atomic.Bool        // wake was called
+	news     *notification      // what NOTIFY asked for
 	ended    string             // why the session ends, "" while it goes on
 }
 
@@ -142,6 +143,7 @@ func (s *session) need() {
 func (s *session) interrupt() { s.conn.SetReadDeadline(time.Now()) }
 
 func (s *session) close() {
+	s.endNotify()
 	s.deselect()
 	if s.account != nil {
 		s.srv.leave(s.account)
@@ -165,6 +167,12 @@ func (s *session) serve(ctx context.Context, implicit bool) {
 		if s.reader.Buffered() == 0 {
 			s.flush()
 			s.rest()
+			if s.news != nil {
+				s.awaitCommand() // an error will come again
+				if s.ended != "" {
+					break
+				}
+			}
 		}
 		s.deadline()
 		c, err := s.reader.Next(s.text, s.streams)

@@ -74,6 +74,16 @@ func newHouse(t *testing.T) *house {
 			t.Fatal(err)
 		}
 	}
+	for i, user := range []string{"alice", "bob", "carol.x"} { // in different accounts UIDVALIDITY is never the same by chance
+		for _, dir := range []string{"new", "cur", "tmp"} {
+			if err := os.MkdirAll(filepath.Join(h.maildir(user), dir), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(h.maildir(user), "mb-uidvalidity"), []byte(strconv.Itoa(2_000_000_000+i*100_000_000)+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return h
 }
 
@@ -403,7 +413,10 @@ func (p *play) file(word, args string) {
 		for _, dir := range []string{"new", "cur", "tmp"} {
 			os.MkdirAll(filepath.Join(filepath.Dir(filepath.Dir(path)), dir), 0o700)
 		}
-		err = os.WriteFile(path, []byte(p.expand(text)), 0o600)
+		temp := filepath.Join(filepath.Dir(filepath.Dir(path)), "tmp", filepath.Base(path))
+		if err = os.WriteFile(temp, []byte(p.expand(text)), 0o600); err == nil {
+			err = os.Rename(temp, path)
+		}
 	case "MV":
 		err = os.Rename(path, filepath.Join(p.maildir(user), text))
 	case "RM":

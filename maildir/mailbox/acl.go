@@ -3,8 +3,11 @@ package mailbox
 import (
 	"errors"
 	"io/fs"
+	"path"
 	"strings"
 	"time"
+
+	"pennypost/maildir"
 )
 
 // aclEntry is where mb-meta keeps the rights of an identifier (RFC 4314): "/acl/bob@example.org", "/acl/-anyone".
@@ -47,7 +50,7 @@ func (a *Account) MetaOf(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.disk.Stat(dir + "/cur"); err != nil {
+	if _, err := a.disk.Stat(path.Join(dir, "cur")); err != nil {
 		return nil, ErrNoMailbox
 	}
 	meta, err := readMeta(a.disk, dir)
@@ -125,4 +128,13 @@ func (a *Account) Once(what string) (done bool, err error) {
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
 	return false, writeMeta(a.disk, ".", map[string]*string{onceEntry + what: &now})
+}
+
+// Stamp is when the names at the root of the account changed last. In the fs layout nobody can say: it is always now.
+func (a *Account) Stamp() time.Time {
+	info, err := a.disk.Stat(".")
+	if err != nil || a.o.Layout != maildir.PlusPlus {
+		return time.Now()
+	}
+	return info.ModTime
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,7 +39,13 @@ func (s *boxServer) connect(user string) (*imapConn, error) {
 	return s.loginAt(s.imap, s.secure, user)
 }
 
+// errAbsent is what a server does not have.
+var errAbsent = errors.New("not there")
+
 func (s *boxServer) loginAt(addr string, secure bool, user string) (*imapConn, error) {
+	if addr == "" {
+		return nil, errAbsent
+	}
 	c, err := dialIMAP(addr, secure, "")
 	if err != nil {
 		return nil, err
@@ -204,7 +211,7 @@ func startReaders(d *disk, o options, sizes []int) ([]*boxServer, error) {
 			return p.Peer, nil
 		}},
 	} {
-		if kind.name == "courier" && !o.courier {
+		if kind.name == "courier" && !(o.courier && o.clear) { // it has no TLS here
 			continue
 		}
 		m := newMeter(kind.name)
@@ -217,6 +224,9 @@ func startReaders(d *disk, o options, sizes []int) ([]*boxServer, error) {
 		s := &boxServer{name: kind.name, imap: p.At(993), secure: true, imaps: p.At(993), pop3s: p.At(995), maildir: p.Maildir, meter: m, stop: func() { p.Stop(); m.close() }}
 		if o.clear {
 			s.imap, s.secure, s.pop3 = p.At(143), false, p.At(110)
+		}
+		if kind.name == "courier" {
+			s.imaps, s.pop3, s.pop3s = "", "", ""
 		}
 		all = append(all, s)
 	}
@@ -341,8 +351,8 @@ func (t *boxTable) round(round, n int, from string, rows []boxRow) error {
 			}
 			b.samples = nil
 			err := r.run(b)
-			if r.name == "" && err == nil {
-				continue // preparation
+			if r.name == "" && err == nil || errors.Is(err, errAbsent) {
+				continue // preparation, or nothing to compare
 			}
 			f := boxFigure{row: r, n: n, server: b.s.name, samples: b.samples, err: err}
 			fmt.Fprintf(os.Stderr, "round %d  %-44s %7d  %-10s %s\n", round+1, r.name, n, b.s.name, f.line())

@@ -77,7 +77,7 @@ func command(reps int, text string) func(*box) error {
 		}
 		name, _, _ := strings.Cut(strings.TrimPrefix(text, "UID "), " ")
 		if (name == "SORT" || name == "THREAD") && !b.c.can(map[string]string{"SORT": "SORT", "THREAD": "THREAD=REFERENCES"}[name]) {
-			return fmt.Errorf("no %s", name)
+			return errAbsent
 		}
 		return b.do(reps, "%s", text)
 	}
@@ -379,6 +379,9 @@ func (b *box) pop(reps int) error {
 	addr, secure := b.s.pop3s, true
 	if b.s.pop3 != "" {
 		addr, secure = b.s.pop3, false
+	}
+	if addr == "" {
+		return errAbsent
 	}
 	for range reps {
 		err := b.time(1, func() (int, error) { return popSession(addr, secure, "pop@bench.test", lab.Password) })

@@ -94,7 +94,7 @@ func listStatus(b *box) error {
 	}
 	defer c.close()
 	if !c.can("LIST-STATUS") {
-		return fmt.Errorf("no LIST-STATUS")
+		return errAbsent
 	}
 	for range 3 {
 		err := b.time(1, func() (int, error) {

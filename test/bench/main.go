@@ -62,7 +62,7 @@ func main() {
 	f.IntVar(&o.idle, "idle", 10000, "idle connections of boxes")
 	f.BoolVar(&o.clear, "clear", false, "boxes without TLS")
 	f.BoolVar(&o.sized, "sized", false, "the file names of boxes tell sizes, as those of most delivery agents do")
-	f.BoolVar(&o.courier, "courier", false, "boxes beside Courier, too")
+	f.BoolVar(&o.courier, "courier", false, "boxes beside Courier, too, with --clear")
 	f.Parse(os.Args[2:])
 	if os.Args[1] == "imap-clear" { // a server of boxes --clear
 		err := serveClear(os.Args[2], os.Args[3])

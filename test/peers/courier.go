@@ -2,10 +2,11 @@ package peers
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
-// Courier is Debian's courier-imap with IMAP over Maildirs.
+// Courier is Debian's courier-imap over Maildirs: IMAP, and no TLS.
 type Courier struct{ *Peer }
 
 // authenticate answers authpipe(7): a user's line of the passwd file, or his password to be compared.
@@ -16,7 +17,7 @@ read -r verb arg rest
 account() {
 	user=${1%%@*}
 	[ -d "/var/mail/vhosts/$user" ] || { echo FAIL; return; }
-	printf 'USERNAME=%s\nADDRESS=%s\nUID=VMAIL\nGID=VMAIL\nHOME=/var/mail/vhosts/%s\nMAILDIR=/var/mail/vhosts/%s/Maildir\n.\n' "$user" "$user" "$user" "$user"
+	printf 'ADDRESS=%s\nUID=VMAIL\nGID=VMAIL\nHOME=/var/mail/vhosts/%s\nMAILDIR=/var/mail/vhosts/%s/Maildir\n.\n' "$user" "$user" "$user"
 }
 case $verb in
 PRE) account "${rest##* }";;
@@ -35,7 +36,7 @@ func StartCourier(o Options) (*Courier, error) {
 	}
 	p := &Courier{peer}
 	p.greet = "* OK"
-	script := strings.NewReplacer("VMAIL", fmt.Sprint(vmail), "=VMAIL", fmt.Sprint(vmail), "PASSWORD", Password).Replace(authenticate)
+	script := strings.NewReplacer("VMAIL", fmt.Sprint(vmail), "PASSWORD", Password).Replace(authenticate)
 	for name, text := range map[string]string{
 		"etc/courier/authProg":     script,
 		"etc/courier/authdaemonrc": "authmodulelist=\"authpipe\"\nauthmodulelistorig=\"authpipe\"\ndaemons=5\nauthdaemonvar=/run/courier/authdaemon\nDEFAULTOPTIONS=\"\"\nLOGGEROPTS=\"\"\n",
@@ -45,13 +46,11 @@ func StartCourier(o Options) (*Courier, error) {
 			return nil, err
 		}
 	}
-	for _, name := range []string{"etc/courier/authProg", "start"} {
-		if err := p.mkdir("run/courier/authdaemon", daemon, daemon, 0o755); err != nil {
-			return nil, err
-		}
-		if err := chmod(p.path(name), 0o755); err != nil {
-			return nil, err
-		}
+	if err := p.mkdir("run/courier/authdaemon", daemon, daemon, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(p.path("etc/courier/authProg"), 0o755); err != nil {
+		return nil, err
 	}
 	return p, p.start("/bin/sh", "/start")
 }
@@ -63,7 +62,7 @@ func (p *Courier) script() string {
 AUTHMODULES=authdaemon IMAP_EMPTYTRASH= IMAP_STARTTLS=NO IMAPDSTARTTLS=NO TLS_CERTFILE=/etc/tls.pem MAILDIRPATH=Maildir MAILDIR=Maildir DEFDOMAIN=
 MAXDAEMONS=200 MAXPERIP=200
 /usr/lib/courier/courier-authlib/authdaemond &
-sleep 1
+while ! [ -S /run/courier/authdaemon/socket ]; do :; done
 exec /usr/sbin/couriertcpd -address=%s -maxprocs=2000 -maxperip=2000 -nodnslookup -noidentlookup -user=root %d /usr/lib/courier/courier/imaplogin /usr/bin/imapd Maildir
 `, p.opts.IP, p.opts.Port)
 }

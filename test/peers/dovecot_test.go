@@ -17,9 +17,17 @@ import (
 // readers are the servers that people read their mail with.
 var readers = []struct {
 	name, pkg, ip string
+	imapOnly      bool // and no TLS
 	start         func(Options) (*Peer, error)
 }{
-	{"Dovecot", "dovecot-core", "127.0.0.14", func(o Options) (*Peer, error) {
+	{"Courier", "courier-imap", "127.0.0.15", true, func(o Options) (*Peer, error) {
+		p, err := StartCourier(o)
+		if err != nil {
+			return nil, err
+		}
+		return p.Peer, nil
+	}},
+	{"Dovecot", "dovecot-core", "127.0.0.14", false, func(o Options) (*Peer, error) {
 		p, err := StartDovecot(o)
 		if err != nil {
 			return nil, err
@@ -61,6 +69,9 @@ func TestReaders(t *testing.T) {
 				tls   *tls.Config
 				steps []step
 			}{{143, nil, imap}, {993, config, imap}, {110, nil, pop}, {995, config, pop}} {
+				if kind.imapOnly && s.port != 143 {
+					continue
+				}
 				if err := talk(p.At(s.port), s.tls, s.steps); err != nil {
 					t.Errorf("port %d: %v\n%s", s.port, err, p.Log())
 				}

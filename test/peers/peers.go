@@ -270,6 +270,4 @@ func (p *Peer) Log() string {
 	return all.String()
 }
 
-func chmod(file string, perm os.FileMode) error { return os.Chmod(file, perm) }
-
 func chown(file string, id int) error { return os.Chown(file, id, id) }

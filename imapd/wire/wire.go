@@ -20,7 +20,7 @@ type Limits struct {
 
 // BeforeLogin and AfterLogin are the bounds of threats S094 and S095.
 var (
-	BeforeLogin = Limits{Line: 8 << 10, Literal: 4 << 10, Command: 16 << 10, Literals: 10, Depth: 8}
+	BeforeLogin = Limits{Line: 33 << 10, Literal: 4 << 10, Command: 40 << 10, Literals: 40, Depth: 8} // an ID of RFC 2971 has up to 32 KiB
 	AfterLogin  = Limits{Line: 64 << 10, Literal: 256 << 10, Command: 1 << 20, Literals: 1000, Depth: 32}
 )
 

@@ -80,7 +80,7 @@ type rcpt struct {
 	derived bool         // alias or forward: not what the sender wrote
 	outside bool
 	planned bool
-	forced  bool // in line before its time
+	forced  bool          // in line before its time
 	sender  *address.Path // SRS
 	flight  *flight
 	failed  *failure

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"pennypost/internal/status"
 )
 
 // sim runs a scheduler under a virtual clock against sites that behave as a test says.
@@ -24,6 +26,7 @@ type sim struct {
 	peak    map[string]int
 	used    map[string]int
 	onStart func(*mail)
+	refuse  func(*mail, Time) *status.Result // what the site says of the recipient, nil: it takes it
 }
 
 // mail is one message of the simulation.
@@ -104,8 +107,16 @@ func (m *sim) start() {
 func (m *sim) finish(x *mail, out Outcome) {
 	m.used[x.key]--
 	due, parked := m.s.Done(&x.Item, out, m.now)
-	if out == Answered {
+	var said *status.Result
+	if m.refuse != nil && out == Answered {
+		said = m.refuse(x, m.now)
+	}
+	if out == Answered && said == nil {
 		x.done = m.now
+	} else if out == Answered {
+		x.Attempts++
+		x.cause = Classify(*said, false, int(x.Attempts))
+		m.s.Add(&x.Item, x.key, m.now+After(x.cause, int(x.Attempts), *said, m.rnd.Float64()), m.now)
 	} else {
 		if x.Attempts++; parked {
 			due = 0

@@ -13,10 +13,11 @@ type Reader struct {
 	// Continue is called before a synchronising literal is read: it sends "+ " and flushes.
 	Continue func() error
 
-	buf  []byte // what was read and not used yet: buf[at:]
-	at   int
-	free func([]byte) // gives a buffer back
-	get  func() []byte
+	buf   []byte // what was read and not used yet: buf[at:]
+	at    int
+	free  func([]byte) // gives a buffer back
+	first [256]byte
+	get   func() []byte
 }
 
 // NewReader reads from r; buffers come from get and go back to put, so that idle connections need none.
@@ -39,8 +40,16 @@ func (r *Reader) Buffered() int { return len(r.buf) - r.at }
 
 // fill reads more; it drops what was used.
 func (r *Reader) fill() error {
-	if r.buf == nil {
-		r.buf, r.at = r.get()[:0], 0
+	if r.buf == nil { // whoever waits long has room for a command, and a buffer when there is something to put into it
+		n, err := r.r.Read(r.first[:])
+		if n > 0 {
+			r.buf, r.at = append(r.get()[:0], r.first[:n]...), 0
+			return nil
+		}
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		return err
 	}
 	if r.at > 0 && r.at == len(r.buf) {
 		r.buf, r.at = r.buf[:0], 0

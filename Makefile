@@ -14,8 +14,9 @@ export GOFLAGS = -trimpath -tags=urfave_cli_no_docs
 PACKAGES = ./...
 PROGRAMS = $(notdir $(wildcard cmd/*))
 DEMO_ARGS ?=
+SOAK_TIME ?= 30m
 
-.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak-free install uninstall clean help
+.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak soak-free install uninstall clean help
 
 all: build
 
@@ -58,6 +59,9 @@ bench: ## Go benchmarks of the packages
 bench-peers: build packages ## Pennypost beside Postfix and Dovecot in turns on one disk; BENCH_ARGS="--reps 5 --loop"; see BENCHMARKS.md
 	$(GO) run ./test/bench peers --bin bin $(BENCH_ARGS)
 	$(GO) run ./test/bench boxes --bin bin $(BENCH_ARGS)
+
+soak: ## half an hour of processes on one Maildir, kill -9 and deleted caches: nothing lost, nothing renumbered; SOAK_TIME=5m
+	PENNYPOST_SOAK=$(SOAK_TIME) $(GO) test -count=1 -timeout 0 -run '^TestSoak$$' -v ./maildir/mailbox
 
 soak-free: build ## shows that a day of restarts and kill -9 leaves nothing behind: SOAK_ARGS="--minutes 30"
 	$(GO) run ./test/bench soak --bin bin $(SOAK_ARGS)

@@ -2,7 +2,7 @@
 # packages.sh gets what the tests drive. As root, and where apt works, the clients are installed and the other mail servers are
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
-clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mandoc:mandoc git:git /usr/lib/git-core/git-send-email:git-email"
+clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc git:git /usr/lib/git-core/git-send-email:git-email"
 servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
@@ -15,6 +15,19 @@ unpack= # the number changes with what unpacking makes
 for s in $servers; do
 	[ -e "$cache/$s/.complete-2" ] || unpack="$unpack $s"
 done
+# a client that is a library: its scripts are in test/clients/testdata
+imapflow=imapflow@1.7.7
+if [ ! -e "$cache/$imapflow/.complete" ]; then
+	if command -v npm >/dev/null 2>&1; then
+		echo "packages: fetching $imapflow"
+		mkdir -p "$cache/$imapflow" &&
+			npm install --prefix "$cache/$imapflow" --ignore-scripts --no-audit --no-fund --silent "$imapflow" >/dev/null 2>&1 && : >"$cache/$imapflow/.complete" ||
+			echo "packages: $imapflow is not to be had: its tests are skipped"
+	else
+		echo "packages: no npm: the tests of imapflow are skipped"
+	fi
+fi
+
 [ -z "$missing$unpack" ] && { echo "packages: everything is there"; exit 0; }
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pennypost/test/lab"
+	"pennypost/test/peers"
 )
 
 // house is the lab all clients use: one host, as in the demo.
@@ -54,7 +55,7 @@ func open(dir, bin string) error {
 	if house.lab, err = lab.New(dir, bin, lab.FreeBase()); err != nil {
 		return err
 	}
-	if house.host, err = house.lab.AddHost("demo.test", "127.0.0.1", "alice", "bob", "carol", "dave", "erin", "frank"); err != nil {
+	if house.host, err = house.lab.AddHost("demo.test", "127.0.0.1", "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "kim", "leo", "mia", "nora", "olga"); err != nil {
 		return err
 	}
 	return house.lab.Up()
@@ -166,5 +167,8 @@ func split(t *testing.T, addr string) (ip, port string) {
 	}
 	return ip, port
 }
+
+// cache is where packages.sh puts what is not installed.
+func cache() string { return peers.Cache() }
 
 func ca() string { return house.lab.CA.File() }

@@ -129,25 +129,31 @@ func TestGetmail(t *testing.T) {
 	dir := c.maildir("in")
 	c.file("getmailrc", fmt.Sprintf("[retriever]\ntype = SimplePOP3SSLRetriever\nserver = localhost\nport = %s\nusername = erin@demo.test\npassword = %s\nca_certs = %s\n"+
 		"[destination]\ntype = Maildir\npath = %s/\n[options]\ndelete = true\ndelivered_to = false\nreceived = false\n", port, lab.Password, ca(), dir))
-	args := []string{"getmail", "--getmaildir", c.home, "--rcfile", "getmailrc"}
-	if os.Getuid() == 0 { // it refuses to write a Maildir as root
-		if _, err := exec.LookPath("setpriv"); err != nil {
-			t.Skip("getmail does not run as root, and setpriv is not installed")
-		}
-		for _, d := range []string{filepath.Dir(c.home), c.home} {
-			os.Chmod(d, 0o755)
-		}
-		if err := chownAll(c.home, 65534); err != nil {
-			t.Fatal(err)
-		}
-		args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, args...)
-		makeReadable(t, ca())
-	}
+	args := unprivileged(t, c, "getmail", "--getmaildir", c.home, "--rcfile", "getmailrc")
 	c.must("", args...)
 	want(t, texts(t, dir), m, 3)
 	if left := texts(t, h.Maildir("erin")); len(left) != 0 {
 		t.Errorf("%d messages are left on the server", len(left))
 	}
+}
+
+// unprivileged is argv for a program that refuses to write a Maildir as root.
+func unprivileged(t *testing.T, c *client, argv ...string) []string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return argv
+	}
+	if _, err := exec.LookPath("setpriv"); err != nil {
+		t.Skipf("%s does not run as root, and setpriv is not installed", argv[0])
+	}
+	for _, d := range []string{filepath.Dir(c.home), c.home} {
+		os.Chmod(d, 0o755)
+	}
+	if err := chownAll(c.home, 65534); err != nil {
+		t.Fatal(err)
+	}
+	makeReadable(t, ca())
+	return append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, argv...)
 }
 
 func chownAll(dir string, uid int) error {

@@ -182,6 +182,7 @@ func (s *session) setACL(c *command) reply {
 	if err := folder.SetACL(id, rights); err != nil {
 		return s.failed(err)
 	}
+	s.srv.shares(s.id.Account.Domain)
 	return ok("noted")
 }
 

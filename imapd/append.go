@@ -157,15 +157,9 @@ func (s *session) upload(c *command, name string, instead int64) (*upload, error
 	if err != nil {
 		return nil, err
 	}
-	u := &upload{s: s, c: c, folder: folder, flags: ^mailbox.Flags(0)}
-	if p.owner != nil {
-		rights, err := s.rights(p)
-		if err != nil {
-			folder.Close()
-			return nil, err
-		}
-		u.flags = rightsFlags(rights)
-		instead = 0 // it is not their room that is freed
+	u := &upload{s: s, c: c, folder: folder, flags: s.mayPut(p)}
+	if instead > 0 && p.shared != s.box.shared {
+		instead = 0 // the room that is freed is somebody else's
 	}
 	if u.room, err = p.Room(); err != nil {
 		folder.Close()
@@ -309,7 +303,7 @@ func (u *upload) head(d *wire.Decoder) (*mailbox.Appender, head, *reply) {
 			u.room -= n
 		}
 	}
-	flags, err := flagsIn(u.folder, names, true)
+	flags, err := flagsIn(u.folder, names, u.flags&mailbox.Keyword(0) != 0)
 	if err != nil {
 		return refuse(s.failed(err))
 	}

@@ -32,7 +32,11 @@ func (s *session) target(c *command) (uids sequence.Set, dst *mailbox.Folder, r 
 		r := no("EXPUNGEISSUED", "some of the messages are gone")
 		return nil, nil, &r
 	}
-	dst, err := s.openFor(name, "i")
+	at, err := s.locate(name)
+	if err == nil {
+		dst, err = s.openAt(at, "i")
+		c.into = at
+	}
 	if err != nil {
 		r := s.failed(err)
 		if errors.Is(err, mailbox.ErrNoMailbox) {
@@ -53,7 +57,7 @@ func (s *session) copy(c *command) reply {
 	if len(uids) == 0 {
 		return ok("nothing to copy")
 	}
-	from, to, err := s.box.folder.Copy(s.ctx, uids, dst)
+	from, to, err := s.box.folder.CopyWith(s.ctx, uids, dst, s.mayPut(c.into))
 	if err != nil {
 		return s.failed(err)
 	}
@@ -76,7 +80,7 @@ func (s *session) move(c *command) reply {
 	if len(uids) == 0 {
 		return ok("nothing to move")
 	}
-	from, to, err := s.box.folder.Move(s.ctx, uids, dst)
+	from, to, err := s.box.folder.MoveWith(s.ctx, uids, dst, s.mayPut(c.into))
 	if code := s.copyUID(dst, from, to); code != "" {
 		s.untagged(okCode(code, "moved"))
 	}

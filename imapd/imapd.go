@@ -54,6 +54,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	accounts map[string]*shared
+	sharers  map[string]sharers // by domain
 }
 
 // shared is an account that sessions have open.

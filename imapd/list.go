@@ -280,18 +280,14 @@ func (s *session) relate(l *listing, all []listed) []listed {
 
 // sharedWithUs is the mailboxes of other users in which the session has the right to look (RFC 4314 section 4), and the names above them.
 func (s *session) sharedWithUs() ([]listed, error) {
-	users, err := s.srv.Domains.Users(s.id.Account.Domain)
+	owners, err := s.srv.sharing(s.id.Account.Domain)
 	if err != nil {
 		return nil, err
 	}
 	var all []listed
 	d := string(s.account.Delimiter())
-	for _, user := range users {
-		if user == s.id.Account.User {
-			continue
-		}
-		owner, err := s.srv.Domains.Login(user + "@" + s.id.Account.Domain)
-		if err != nil {
+	for _, owner := range owners {
+		if owner.User == s.id.Account.User {
 			continue
 		}
 		account, err := s.openOther(owner)
@@ -305,7 +301,7 @@ func (s *session) sharedWithUs() ([]listed, error) {
 		if len(all) == 0 {
 			all = append(all, listed{Info: mailbox.Info{Name: othersRoot, NoSelect: true}})
 		}
-		all = append(all, listed{Info: mailbox.Info{Name: othersRoot + d + s.userComponent(user), NoSelect: true}})
+		all = append(all, listed{Info: mailbox.Info{Name: othersRoot + d + s.userComponent(owner.User), NoSelect: true}})
 		all = append(all, mine...)
 	}
 	return all, nil

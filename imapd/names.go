@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"pennypost/internal/domains"
 	"pennypost/internal/part"
@@ -126,6 +127,54 @@ func (s *session) openOther(owner *domains.Account) (*shared, error) {
 	}
 	s.others[root] = a
 	return a, nil
+}
+
+// sharers are the accounts of a domain that share mailboxes, as they were a moment ago. What they share, and with whom, is not kept.
+type sharers struct {
+	at     time.Time
+	owners []*domains.Account
+}
+
+// sharersFresh is how long a domain is not searched again for accounts that share: there may be many thousand.
+const sharersFresh = 5 * time.Second
+
+// sharing finds the accounts of a domain that share mailboxes.
+func (srv *Server) sharing(domain string) ([]*domains.Account, error) {
+	srv.mu.Lock()
+	known, ok := srv.sharers[domain]
+	srv.mu.Unlock()
+	if ok && time.Since(known.at) < sharersFresh {
+		return known.owners, nil
+	}
+	users, err := srv.Domains.Users(domain)
+	if err != nil {
+		return nil, err
+	}
+	found := sharers{at: time.Now()}
+	for _, user := range users {
+		owner, err := srv.Domains.Login(user + "@" + domain)
+		if err != nil {
+			continue
+		}
+		root, _ := srv.Account(&login.Identity{Account: owner})
+		if _, err := os.Stat(filepath.Join(root, mailbox.SharedName)); err == nil {
+			found.owners = append(found.owners, owner)
+		}
+	}
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.sharers == nil {
+		srv.sharers = map[string]sharers{}
+	}
+	srv.sharers[domain] = found
+	return found.owners, nil
+}
+
+// shares makes the next search look again.
+func (srv *Server) shares(domain string) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	delete(srv.sharers, domain)
 }
 
 // leaveOthers gives back what openOther opened.

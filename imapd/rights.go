@@ -84,6 +84,18 @@ func (s *session) mayChange() (flags mailbox.Flags) {
 	return rightsFlags(s.boxRights())
 }
 
+// mayPut is the flags that the session may give to messages it puts into another mailbox (RFC 4314 section 4).
+func (s *session) mayPut(p place) mailbox.Flags {
+	if p.owner == nil {
+		return ^mailbox.Flags(0)
+	}
+	rights, err := s.rights(p)
+	if err != nil {
+		return 0
+	}
+	return rightsFlags(rights)
+}
+
 // rightsFlags is the flags that rights let one change.
 func rightsFlags(rights string) (flags mailbox.Flags) {
 	if strings.Contains(rights, "s") {

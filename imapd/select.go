@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -122,6 +123,18 @@ func (s *session) flagsLines() {
 	}
 	list := strings.Join(names, " ")
 	s.line("FLAGS (%s)", list)
+	if may := s.mayChange(); may != ^mailbox.Flags(0) { // RFC 4314 section 5.1.1
+		for _, f := range systemNames {
+			if may&f.flag == 0 {
+				names = slices.DeleteFunc(names, func(n string) bool { return n == f.name })
+			}
+		}
+		if may&mailbox.Keyword(0) == 0 {
+			names = slices.DeleteFunc(names, func(n string) bool { return n[0] != '\\' })
+			free = 0
+		}
+		list = strings.Join(names, " ")
+	}
 	switch {
 	case s.box.readOnly:
 		s.untagged(okCode("PERMANENTFLAGS ()", "read-only"))

@@ -244,6 +244,7 @@ type command struct {
 	name    string // in capitals, "UID FETCH" with its prefix
 	uid     bool   // UIDs instead of message numbers
 	pending wire.Command
+	into    place // where COPY and MOVE put messages
 }
 
 // run dispatches one command by the table.

@@ -71,7 +71,7 @@ func (s *session) store(c *command) reply {
 	}
 	uids = s.known(uids)
 	var err error
-	if st.flags, err = s.flagsOf(names, st.mode != mailbox.Remove); err != nil {
+	if st.flags, err = s.flagsOf(names, st.mode != mailbox.Remove && s.may("w")); err != nil {
 		return s.failed(err)
 	}
 	if may := s.mayChange(); b.owner != nil && st.restrict(may) {

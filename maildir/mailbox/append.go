@@ -159,6 +159,11 @@ func (f *Folder) enter(list []entry, place func(i int) error) error {
 
 // Copy links messages into another folder, all or none. from and to pair in order.
 func (f *Folder) Copy(ctx context.Context, uids sequence.Set, dst *Folder) (from, to []uint32, err error) {
+	return f.CopyWith(ctx, uids, dst, ^Flags(0))
+}
+
+// CopyWith is Copy, and of the flags only those of may go along.
+func (f *Folder) CopyWith(ctx context.Context, uids sequence.Set, dst *Folder, may Flags) (from, to []uint32, err error) {
 	list, err := f.pick(ctx, uids)
 	if err != nil || len(list) == 0 {
 		return nil, nil, err
@@ -179,7 +184,7 @@ func (f *Folder) Copy(ctx context.Context, uids sequence.Set, dst *Folder) (from
 		}
 		copies[i].over = &override{guid: guid}
 		copies[i].letters = dst.letters
-		if copies[i].flags, err = f.translate(e.flags, dst); err != nil {
+		if copies[i].flags, err = f.translate(e.flags&may, dst); err != nil {
 			return nil, nil, err
 		}
 		from = append(from, e.uid)
@@ -295,8 +300,13 @@ func (f *Folder) translate(flags Flags, dst *Folder) (Flags, error) {
 
 // Move renames messages into another folder; each is in one of the two at any moment.
 func (f *Folder) Move(ctx context.Context, uids sequence.Set, dst *Folder) (from, to []uint32, err error) {
+	return f.MoveWith(ctx, uids, dst, ^Flags(0))
+}
+
+// MoveWith is Move, and of the flags only those of may go along into another account.
+func (f *Folder) MoveWith(ctx context.Context, uids sequence.Set, dst *Folder, may Flags) (from, to []uint32, err error) {
 	if dst == f || dst.account != f.account {
-		from, to, err = f.Copy(ctx, uids, dst)
+		from, to, err = f.CopyWith(ctx, uids, dst, may)
 		if err != nil {
 			return nil, nil, err
 		}

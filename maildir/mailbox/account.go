@@ -166,7 +166,13 @@ func (f *Folder) Close() error {
 }
 
 // Close closes the account's directory; its folders are closed one by one before.
-func (a *Account) Close() error { return a.disk.Close() }
+func (a *Account) Close() error {
+	a.once.Do(func() {})
+	if a.above != nil {
+		a.above.Close()
+	}
+	return a.disk.Close()
+}
 
 // validityName is the account's high-water mark of UIDVALIDITY.
 const validityName = "mb-uidvalidity"

@@ -103,6 +103,8 @@ var facts = []fact{
 	{"POP3 gives the octets of the file, with CRLF", popOctets},
 	{"POP3 deletes at QUIT and not before", popDelete},
 	{"POP3's UIDL is the same in the next session", popUIDL},
+	{"IMAP: a delivery, a flag set by mv and an rm reach a client that waits", imapIdle},
+	{"IMAP: UIDs stay when imapd is killed and its caches are removed", imapUIDs},
 	{"a message held by hand waits, and goes when released", holdRelease},
 	{"mailq works while queue-run is stopped", mailqAlone},
 	{"kill -9 of every program while mail flows: each is started again", killed},
@@ -470,6 +472,91 @@ func popUIDL(c *checker) error {
 		}
 	}
 	return nil
+}
+
+// imapIdle: what a shell does to the Maildir is told as it happens.
+func imapIdle(c *checker) error {
+	p, err := c.here.IMAP("alice")
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if _, err := p.Do("CREATE Waiting"); err != nil {
+		return err
+	}
+	if _, err := p.Do("SELECT Waiting"); err != nil {
+		return err
+	}
+	if err := p.Idle(); err != nil {
+		return err
+	}
+	dir := filepath.Join(c.here.Maildir("alice"), ".Waiting")
+	file := func(name string) string { return filepath.Join(dir, name) }
+	steps := []struct {
+		do   func() error
+		want []string
+	}{
+		{func() error {
+			if err := os.WriteFile(file("tmp/1.shell"), []byte("Subject: waiting\n\nhere\n"), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(file("tmp/1.shell"), file("new/1.shell"))
+		}, []string{"* 1 EXISTS", "* 1 RECENT"}},
+		{func() error { return os.Rename(file("cur/1.shell:2,"), file("cur/1.shell:2,F")) }, []string{`* 1 FETCH (FLAGS (\Flagged \Recent))`}},
+		{func() error { return os.Remove(file("cur/1.shell:2,F")) }, []string{"* 1 EXPUNGE"}},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			return err
+		}
+		for _, want := range step.want {
+			if _, err := p.Await(5*time.Second, want); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = p.Done()
+	return err
+}
+
+// imapUIDs: a client that comes back finds its messages under the same UIDs.
+func imapUIDs(c *checker) error {
+	uids := func() (string, error) {
+		p, err := c.here.IMAP("bob")
+		if err != nil {
+			return "", err
+		}
+		defer p.Close()
+		lines, err := p.Do("STATUS INBOX (UIDVALIDITY)")
+		if err != nil {
+			return "", err
+		}
+		if _, err := p.Do("SELECT INBOX"); err != nil {
+			return "", err
+		}
+		more, err := p.Do("UID FETCH 1:* (RFC822.SIZE)")
+		return strings.Join(append(lines, more...), "\n"), err
+	}
+	before, err := uids()
+	if err != nil {
+		return err
+	}
+	if err := c.here.Program("imapd").Kill(); err != nil {
+		return err
+	}
+	for _, pattern := range []string{"mb-index", "mb-log.*", "mb-cache.*", "mb-fts.*"} {
+		files, _ := filepath.Glob(filepath.Join(c.here.Maildir("bob"), pattern))
+		for _, file := range files {
+			os.Remove(file)
+		}
+	}
+	return lab.Until(10*time.Second, func() error {
+		after, err := uids()
+		if err == nil && after != before {
+			err = fmt.Errorf("%s\nand then\n%s", before, after)
+		}
+		return err
+	})
 }
 
 func holdRelease(c *checker) error {

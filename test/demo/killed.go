@@ -25,7 +25,7 @@ type sent struct{ mark, maildir string }
 var acknowledged *flow
 
 // victims are killed in turn, on both hosts.
-var victims = []string{"smtpd", "queue-run", "deliver-local", "deliver-remote", "pop3d", "queue-pickup"}
+var victims = []string{"smtpd", "queue-run", "deliver-local", "deliver-remote", "pop3d", "imapd", "queue-pickup"}
 
 // send submits message after message until stop is closed: to bob here, to bob of the other host, and by way of the MX.
 func (f *flow) send(c *checker, name string, stop chan struct{}) {

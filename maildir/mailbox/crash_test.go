@@ -212,6 +212,15 @@ func TestCrash(t *testing.T) {
 			s.next("next-boot")
 			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
 		}},
+		{"the log deleted, the index left", func(s *scene) {
+			s.f.Store(ctx, uidSet(2), Add, Flagged, Unconditional)
+			v := s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n")
+			os.Remove(filepath.Join(s.root, s.log()))
+			s.next("")
+			if w := s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n"); w.ModSeq(1) < v.ModSeq(1) {
+				s.Errorf("MODSEQ was %d and is %d", v.ModSeq(1), w.ModSeq(1))
+			}
+		}},
 		{"half of an EXPUNGE", func(s *scene) {
 			s.f.Store(ctx, uidSet(1, 2), Add, Deleted, Unconditional)
 			s.wants("1 1.m ST\n2 2.m ST\n3 3.m S\n")

@@ -178,6 +178,7 @@ type salvaged struct {
 	uidNext uint32
 	modseq  uint64
 	lost    []interval
+	logged  bool // the log was there: of what it had, mod-sequences are not older than clients have seen them
 }
 
 // salvage reads mb-index and its log though they are not trusted as they are; nil when they are of no use.
@@ -197,7 +198,9 @@ func (f *Folder) salvage(u *uids) *salvaged {
 	s.letters = snap.meaning
 	s.view = newView(s, snap.slots())
 	s.totals = snap.totals
+	logged := false
 	if text, err := f.readFile(logName(snap.gen)); err == nil && len(text) >= logHead && string(text[:len(logMagic)]) == logMagic {
+		logged = true
 		for text = text[logHead:]; ; {
 			r, n := decodeRecord(text)
 			if r == nil || r.kind == recRotate {
@@ -219,7 +222,7 @@ func (f *Folder) salvage(u *uids) *salvaged {
 	if snap.bad.Load() {
 		return nil
 	}
-	return &salvaged{s.view, s.totals.uidNext, s.totals.modseq, snap.lost}
+	return &salvaged{s.view, s.totals.uidNext, s.totals.modseq, snap.lost, logged}
 }
 
 // entriesOf makes the chunks of the messages mb-uids has, with what the old caches know of them.
@@ -247,6 +250,9 @@ func (f *Folder) entriesOf(u *uids, old *salvaged, fresh uint64) []*slot {
 				if was := c.entry(j); was.key == e.key {
 					was.over, was.letters = e.over, f.letters
 					was.cache = 0
+					if !old.logged {
+						was.modseq = fresh
+					}
 					e = was
 				}
 			}

@@ -3,6 +3,7 @@ package msgauth
 import (
 	"bytes"
 	"crypto"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"strings"
@@ -151,7 +152,7 @@ func TestSealSeveralHops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Seal(d, testKeys()[0], "stranger.example", noon); err != errUnsealed {
+	if _, err := Seal(d, testKeys()[0], "stranger.example", noon); !errors.Is(err, ErrUnsealed) {
 		t.Errorf("sealed without having looked: %v", err)
 	}
 }

@@ -63,6 +63,19 @@ func (d Digest) parse() (*message, error) {
 	return m, m.err
 }
 
+// Author is who the message says it is from.
+func (d Digest) Author() (Author, error) {
+	m, err := d.parse()
+	if err != nil {
+		return Author{}, err
+	}
+	a := m.author()
+	if a.Why != "" {
+		return a, errors.New(a.Why)
+	}
+	return a, nil
+}
+
 // Key signs for a domain.
 type Key struct {
 	Domain   string // d=, an A-label
@@ -217,7 +230,10 @@ func (f *fold) list(s, separator, end string) {
 	}
 }
 
-var errUnsealed = errors.New("what was found when the message came is not in it: nothing to seal")
+// ErrUnsealed is that the chain cannot be continued, and the message goes as it is.
+var ErrUnsealed = errors.New("not sealed")
+
+var errUnseen = fmt.Errorf("%w: what was found when the message came is not in it", ErrUnsealed)
 
 // Seal makes the three fields of the next ARC set for a message that came to host and is passed on (RFC 8617 section 5.1); they stand on
 // top of it. What was found when it came is read from the Authentication-Results of host, so it must be there, and
@@ -229,13 +245,13 @@ func Seal(d Digest, k Key, host string, now time.Time) ([]byte, error) {
 	}
 	results, found := m.results(host)
 	if results == "" {
-		return nil, errUnsealed
+		return nil, errUnseen
 	}
 	c := collect(m)
 	chain := "none"
 	if arc, ok := found.Find("arc"); c.found {
 		if !ok || arc.Result != Pass && arc.Result != Fail {
-			return nil, errUnsealed
+			return nil, errUnseen
 		}
 		chain = string(arc.Result)
 	}
@@ -268,9 +284,9 @@ func seal(m *message, body []byte, c *chain, k Key, cv, results string, names []
 	n := c.most + 1
 	switch {
 	case n > maxSets:
-		return nil, fmt.Errorf("the message has %d ARC sets already", c.most)
+		return nil, fmt.Errorf("%w: it has %d ARC sets already", ErrUnsealed, c.most)
 	case c.err == nil && len(c.sets) > 0 && c.sets[len(c.sets)-1].seal.chain == "fail":
-		return nil, errors.New("the chain was found broken before: no more is added (RFC 8617 section 5.1)")
+		return nil, fmt.Errorf("%w: the chain was found broken before (RFC 8617 section 5.1)", ErrUnsealed)
 	case c.err != nil:
 		cv = "fail"
 	}

@@ -309,9 +309,12 @@ func compareReaders(o options) error {
 		return err
 	}
 	for round := range o.reps {
-		if err := t.round(round, 0, from, crowdRows(o.idle)); err != nil {
+		if err := t.round(round, 0, from, crowdRows()); err != nil {
 			return err
 		}
+	}
+	if err := t.round(0, 0, from, idleRows(o.idle)); err != nil {
+		return err
 	}
 	transport := "TLS 1.3 on both sides"
 	if o.clear {

@@ -11,13 +11,20 @@ import (
 	"pennypost/test/peers"
 )
 
-// crowdRows are of many folders and many connections. idle is how many wait at once in our server; a tenth of it in the others.
-func crowdRows(idle int) []boxRow {
+// crowdRows are of many folders and many connections.
+func crowdRows() []boxRow {
 	const folders = 500
 	return []boxRow{
 		{name: fmt.Sprintf("STATUS of %d folders, a command for each", folders), limit: 10, run: func(b *box) error { return b.statuses(folders) }},
 		{name: fmt.Sprintf("LIST RETURN STATUS of %d folders", folders), limit: 10, run: listStatus},
 		{name: "LOGIN and LOGOUT over TLS, 8 clients", times: 1.5, unit: "/s", run: logins},
+	}
+}
+
+// idleRows are measured once: what held many connections keeps memory, or processes. idle is how many wait at once in our server; a
+// tenth of it in the others.
+func idleRows(idle int) []boxRow {
+	return []boxRow{
 		{run: makeCrowd},
 		{name: "memory of an idle connection over TLS", limit: 20, unit: "KiB", run: func(b *box) error { return b.idlers(idle) }},
 	}

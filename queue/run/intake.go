@@ -115,7 +115,7 @@ func (r *Runner) admit(f queue.Found, hint bool) {
 		m.name = ""
 	}
 	m.item.Owner = m
-	if !hint {
+	if !hint || strings.HasPrefix(f.Name, "in/adopt/") { // what comes back has a past, and is looked at closely
 		m.flags |= scannedFlag
 	}
 	m.born = r.bornOf(f.ID, hint)

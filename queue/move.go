@@ -157,8 +157,11 @@ func (s *Spool) Release(id string) error {
 
 // findIn is the name of the message id in dir, or "".
 func (s *Spool) findIn(dir, id string) (string, error) {
-	if _, err := s.Disk.Stat(dir + "/" + id); err == nil || !gone(err) {
-		return dir + "/" + id, err
+	switch _, err := s.Disk.Stat(dir + "/" + id); {
+	case err == nil:
+		return dir + "/" + id, nil
+	case !gone(err):
+		return "", err
 	}
 	names, err := s.Disk.ReadDir(dir)
 	if err != nil && !gone(err) {

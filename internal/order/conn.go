@@ -94,6 +94,9 @@ func Listen(path string) (*Listener, error) {
 		os.Remove(path)
 	}
 	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err == nil {
+		err = os.Chmod(path, 0o666) // whatever the umask; who may give orders is asked of the connection
+	}
+	if err == nil {
 		err = unix.Listen(fd, 16)
 	}
 	if err != nil {

@@ -31,16 +31,16 @@ type User struct {
 
 // Users are the uids. mailqueue is in the group of each producer, to take what they bring.
 var Users = []User{
-	{"mailin", "Pennypost: smtpd", []string{"mailmsg", "mailauth", "mailtls"}},
-	{"maillogin", "Pennypost: TLS and login", []string{"mailtls"}},
-	{"mailauth", "Pennypost: credentials", nil},
-	{"mailpick", "Pennypost: queue-pickup", []string{"maildrop"}},
-	{"mailqueue", "Pennypost: queue-run", []string{"mailmsg", "mailin", "mailpick", "maillist", "vmail"}},
-	{"mailout", "Pennypost: deliver-remote", nil},
-	{"vmail", "Pennypost: mailboxes of virtual users", []string{"mailmsg", "mailauth", "mailtls"}},
-	{"mailcmd", "Pennypost: programs of virtual users", nil},
-	{"maillist", "Pennypost: mailing lists", nil},
-	{"mailarch", "Pennypost: archive", nil},
+	{"mailin", "Pennypost, smtpd", []string{"mailmsg", "mailauth", "mailtls"}},
+	{"maillogin", "Pennypost, TLS and login", []string{"mailtls"}},
+	{"mailauth", "Pennypost, credentials", nil},
+	{"mailpick", "Pennypost, queue-pickup", []string{"maildrop"}},
+	{"mailqueue", "Pennypost, queue-run", []string{"mailmsg", "mailin", "mailpick", "maillist", "vmail", "mailadmin"}},
+	{"mailout", "Pennypost, deliver-remote", nil},
+	{"vmail", "Pennypost, mailboxes of virtual users", []string{"mailmsg", "mailauth", "mailtls"}},
+	{"mailcmd", "Pennypost, programs of virtual users", nil},
+	{"maillist", "Pennypost, mailing lists", nil},
+	{"mailarch", "Pennypost, archive", nil},
 }
 
 // Group is one that is nobody's own.
@@ -49,9 +49,9 @@ type Group struct{ Name, Use string }
 // Groups are the shared groups.
 var Groups = []Group{
 	{"maildrop", "of files in drop/, whoever wrote them"},
-	{"mailmsg", "of message files: vmail may link what smtpd wrote, and cannot enter where it lies"},
+	{"mailmsg", "of message files: vmail may link them, and cannot enter where they lie"},
 	{"mailtls", "may read the keys of our certificates"},
-	{"mailread", "may list the queue"},
+	{"mailread", "may list the queue; who is in mailmsg as well may read what is in it"},
 	{"mailadmin", "may steer the queue"},
 }
 
@@ -106,7 +106,9 @@ var (
 		{"over", dir | 0o755, "vmail", "vmail", "accounts over quota; smtpd looks"},
 	}
 	run = []Entry{
-		{"", dir | 0o755, "root", "root", "sockets"},
+		{"", dir | 0o755, "root", "root", "sockets; those named here are made by a supervisor that starts the programs"},
+		{"local", dir | gid | 0o750, "vmail", "mailqueue", "where deliver-local --listen makes its socket"},
+		{"remote", dir | gid | 0o750, "mailout", "mailqueue", "where deliver-remote --listen makes its socket"},
 		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
 		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},
 	}
@@ -121,14 +123,14 @@ var (
 		{"drop/new", dir | keep | 0o733, "mailpick", "maildrop", "anybody adds, nobody lists"},
 		{"drop/trigger", fifo | 0o622, "mailpick", "maildrop", ""},
 		{"in", dir | 0o755, "root", "root", ""},
-		{"q", dir | 0o750, "mailqueue", "mailread", "messages on their way"},
+		{"q", dir | gid | 0o750, "mailqueue", "mailread", "messages on their way"},
 		{"hold", dir | gid | 0o770, "mailqueue", "mailadmin", ""},
 		{"bad", dir | gid | 0o770, "mailqueue", "mailadmin", ""},
 		{"pause", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
 		{"limit", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
 		{"kick", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
 		{"site", dir | 0o755, "mailqueue", "mailread", ""},
-		{"results", dir | 0o750, "mailqueue", "mailread", ""},
+		{"results", dir | gid | 0o750, "mailqueue", "mailread", ""},
 		{"index", dir | 0o700, "mailqueue", "mailqueue", "checkpoint, a cache"},
 		{"run", dir | 0o755, "mailqueue", "mailqueue", "locks"},
 		{"archive", dir | 0o755, "root", "root", ""},
@@ -137,10 +139,10 @@ var (
 		"mx", "mailin", "mailmsg",
 		"submit", "mailin", "mailmsg",
 		"lmtp", "mailin", "mailmsg",
-		"pickup", "mailpick", "mailpick",
-		"list", "maillist", "maillist",
-		"bounce", "mailqueue", "mailqueue",
-		"local", "vmail", "vmail",
+		"pickup", "mailpick", "mailmsg",
+		"list", "maillist", "mailmsg",
+		"bounce", "mailqueue", "mailmsg",
+		"local", "vmail", "mailmsg",
 		"adopt", "mailqueue", "mailadmin",
 	)...)
 )

@@ -128,6 +128,7 @@ func (t *Tool) walk(each func(f queue.Found) error) error {
 		batch = batch[:0]
 		return nil
 	}
+	hidden := 0
 	dir := func(name string) string { return name[:strings.LastIndexByte(name, '/')] }
 	for _, place := range places() {
 		err := t.Spool.Scan(func(f queue.Found) error {
@@ -140,7 +141,9 @@ func (t *Tool) walk(each func(f queue.Found) error) error {
 			return nil
 		}, place)
 		if errors.Is(err, fs.ErrPermission) && place != "q" {
-			t.note("%v: what is there is not shown", err)
+			if hidden++; hidden == 1 {
+				t.note("%v: what is there, or beside it, is not shown", err)
+			}
 			err = nil
 		}
 		if err == nil {

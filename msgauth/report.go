@@ -84,3 +84,35 @@ func (r *Report) Checks() string {
 	add("iprev", r.IPRev.Result, "")
 	return b.String()
 }
+
+// HeaderOf is Header in exactly size octets, for who wrote the message before it could be judged, and left room on top of it. What is
+// too long loses its reasons first, and then the signatures at the end; what is too short gets comments. A field takes 200 octets at least.
+func (r *Report) HeaderOf(size int) string {
+	results := r.Results()
+	text := results.String()
+	if len(text) > size {
+		for i := range results.Methods {
+			results.Methods[i].Reason = ""
+		}
+		text = results.String()
+	}
+	for len(text) > size && len(results.Methods) > 1 {
+		last := len(results.Methods) - 2 // DMARC is the last, and stays
+		results.Methods = append(results.Methods[:last], results.Methods[last+1:]...)
+		text = results.String()
+	}
+	if len(text) > size {
+		text = Results{Host: r.host}.String()
+	}
+	text = strings.TrimSuffix(text, "\n")
+	for room := size - 1 - len(text); room > 0; room = size - 1 - len(text) {
+		const shell = len("\n\t()")
+		if room < shell {
+			text += strings.Repeat(" ", room)
+			continue
+		}
+		dots := min(room-shell, width-8)
+		text += "\n\t(" + strings.Repeat(".", dots) + ")"
+	}
+	return text + "\n"
+}

@@ -101,6 +101,11 @@ func (a *Account) InheritACL(from, to string) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockMeta(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return writeMeta(a.disk, dir, changes)
 }
 
@@ -112,6 +117,11 @@ func (a *Account) SetMetaOf(name string, changes map[string]*string) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockMeta(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return writeMeta(a.disk, dir, changes)
 }
 
@@ -122,6 +132,11 @@ const onceEntry = "/once/"
 func (a *Account) Once(what string) (done bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockTree()
+	if err != nil {
+		return true, err
+	}
+	defer unlock()
 	meta, err := readMeta(a.disk, ".")
 	if err != nil || meta[onceEntry+what] != "" {
 		return true, err

@@ -195,6 +195,11 @@ func (a *Account) Create(name, use string) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockTree()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if _, err := a.disk.Stat(dir + "/cur"); err == nil {
 		return ErrExists
 	}
@@ -259,6 +264,11 @@ func (a *Account) Delete(name string) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockTree()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	below, err := a.children(dir)
 	if err != nil {
 		return err
@@ -324,6 +334,11 @@ func (a *Account) Rename(from, to string) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockTree()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	below, err := a.children(fromDir)
 	if err != nil {
 		return err
@@ -418,6 +433,11 @@ func (a *Account) Subscribe(name string, on bool) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	unlock, err := a.lockTree()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	text, err := readAll(a.disk, subscriptionsName)
 	if err != nil {
 		return err

@@ -66,6 +66,19 @@ func openJournal(root, account string) (*journal, error) {
 
 func place(box string, validity uint32) string { return strconv.Itoa(int(validity)) + " " + box }
 
+// numbered is the UIDVALIDITY under which mail of a mailbox is here, when it is not this one.
+func (j *journal) numbered(box string, validity uint32) (other string, is bool) {
+	if len(j.done[place(box, validity)]) > 0 {
+		return "", false
+	}
+	for at := range j.done {
+		if other, name, _ := strings.Cut(at, " "); name == box {
+			return other, true
+		}
+	}
+	return "", false
+}
+
 func (j *journal) add(at string, set sequence.Set) {
 	j.done[at] = append(j.done[at], set...).Resolve(0)
 }

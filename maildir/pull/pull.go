@@ -229,6 +229,9 @@ func (p *puller) mailbox(ctx context.Context, b *remote) error {
 		p.Progress(Progress{Mailbox: b.name, To: b.local, Of: total, Note: "would be fetched"})
 		return nil
 	}
+	if other, is := p.journal.numbered(b.name, validity); is {
+		return &Refused{"EXAMINE", fmt.Sprintf("UIDVALIDITY %d, and mail is here under %s: what is here cannot be told from what is not; without its lines in %s all of it comes again", validity, other, journalName)}
+	}
 	folder, err := p.open(b)
 	if err != nil {
 		return err

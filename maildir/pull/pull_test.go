@@ -255,6 +255,26 @@ func TestPullKilledBeforeTheJournal(t *testing.T) {
 	}
 }
 
+// A server that numbers its mail anew: nothing is doubled, the others are fetched.
+func TestPullRenumbered(t *testing.T) {
+	h := newThere(t, true)
+	furnish(t, h, 20)
+	here := account(t, filepath.Join(t.TempDir(), "Maildir"))
+	s := &Source{URL: "imaps://alice@" + h.address, Password: `pass "word\`, TLS: h.trust}
+	if err := Pull(ctx, s, here); err != nil {
+		t.Fatal(err)
+	}
+	before := seen(t, here, "INBOX")
+	for _, file := range []string{"mb-uids", "mb-uids.old", "mb-index"} {
+		os.Remove(filepath.Join(h.root, file))
+	}
+	put(t, h.root, ".Lists.go/new/2.l", "Subject: another\n\nx\n")
+	err := Pull(ctx, s, here)
+	if err == nil || !strings.Contains(err.Error(), "INBOX: EXAMINE") || seen(t, here, "INBOX") != before || !strings.Contains(seen(t, here, "Lists/go"), "another") {
+		t.Errorf("%v\n%s", err, seen(t, here, "INBOX"))
+	}
+}
+
 func TestPullRefuses(t *testing.T) {
 	h := newThere(t, false)
 	here := account(t, filepath.Join(t.TempDir(), "Maildir"))

@@ -35,7 +35,7 @@ type dmarcRecord struct {
 const maxDMARC = 4096
 
 // parseDMARC reads a TXT record; nil is none of DMARC. What is wrong after the version counts as not there (section 4.7), and
-// a record without a valid policy asks for none, or is worth nothing if nobody would read reports (section 4.10.1).
+// a record with an invalid policy asks for none, or is worth nothing if nobody would read reports (section 4.10.1).
 func parseDMARC(text string) (*dmarcRecord, error) {
 	if !isDMARC(text) {
 		return nil, nil
@@ -82,9 +82,12 @@ func parseDMARC(text string) (*dmarcRecord, error) {
 	if zero && !seen["t"] {
 		r.testing = true
 	}
+	if !seen["p"] { // section 4.7: as if it were p=none
+		r.p = PolicyNone
+	}
 	if r.p == "" || invalid {
 		if len(r.rua) == 0 {
-			return nil, errors.New("a record without a valid policy")
+			return nil, errors.New("a record with an invalid policy")
 		}
 		r.p, r.sp, r.np = PolicyNone, "", ""
 	}

@@ -99,7 +99,9 @@ func (r *Runner) busy() bool { return len(r.pending) > 0 || time.Since(r.batchCa
 
 // admit makes a message of what was found and puts it in line.
 func (r *Runner) admit(f queue.Found, hint bool) {
-	if r.messages[f.ID] != nil {
+	if m := r.messages[f.ID]; m != nil { // the checkpoint told of it after the scan had found it
+		m.flags &^= seenFlag
+		r.moved(m, f.Name)
 		return
 	}
 	if r.ended[f.ID] { // the power went between journal and unlink

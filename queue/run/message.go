@@ -478,6 +478,7 @@ func (r *Runner) lineAt(m *message, key string, c *rcpt, attempts int, now site.
 			}
 		case !it.Running() && it.Site().Key == key && !have:
 			have = true
+			it.Forced = it.Forced || c.forced
 			r.schedulerOf(key).Sooner(it, c.due, now)
 		}
 	})

@@ -140,7 +140,7 @@ func (r *Runner) judge(m *message, list []dsn.Recipient) (verdict, string) {
 	env := m.live.m.Env
 	if env.From.IsNull() {
 		switch {
-		case r.Conf.DoubleBounce != "" && !strings.Contains(m.id, ".b1.b"):
+		case r.tellsPostmaster(m, list):
 			return double, ""
 		case strings.HasPrefix(env.Via, "bounce"):
 			return hold, "a report that cannot be delivered"
@@ -157,6 +157,26 @@ func (r *Runner) judge(m *message, list []dsn.Recipient) (verdict, string) {
 		return hold, "too many reports an hour to this sender (queue.bounce_rate)"
 	}
 	return send, ""
+}
+
+// tellsPostmaster reports whether queue.double_bounce hears of a report, or other mail of the null sender, that failed. It does not if
+// it is what fails itself.
+func (r *Runner) tellsPostmaster(m *message, list []dsn.Recipient) bool {
+	to, err := address.Parse(r.Conf.DoubleBounce)
+	if r.Conf.DoubleBounce == "" || err != nil || strings.Count(m.id, ".") > 1 {
+		return false
+	}
+	for i := range list {
+		if list[i].To == to {
+			return false
+		}
+	}
+	for _, rc := range m.live.m.Env.Rcpts {
+		if rc.To == to {
+			return false
+		}
+	}
+	return !r.tooManyReports(to)
 }
 
 // vouched reports whether we know that the reverse-path is the sender's: he logged in, is local, or passed SPF or DKIM.

@@ -27,6 +27,9 @@ func Load(file string, used ...string) (*Config, error) {
 	return parse(file, string(text), used...)
 }
 
+// Parse is Load for a file that is not there yet: its text is given.
+func Parse(file, text string, used ...string) (*Config, error) { return parse(file, text, used...) }
+
 // Sections are the names Load takes.
 func Sections() (names []string) {
 	for _, s := range sections {

@@ -78,11 +78,11 @@ func (f *Folder) list(dir string) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	if after.ModTime.Equal(info.ModTime) {
+	l.state.mtime = info.ModTime.UnixNano()
+	l.state.verified = fineStamps() || start.Sub(info.ModTime) > 20*time.Millisecond // else what comes next may have this time, too
+	if l.state.verified && after.ModTime.Equal(info.ModTime) {
 		l.whole = true // nothing happened while we read
 	}
-	l.state.mtime = info.ModTime.UnixNano()
-	l.state.verified = fineStamps() || start.Sub(info.ModTime) > 20*time.Millisecond
 	return l, nil
 }
 

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -263,6 +264,59 @@ func TestWriters(t *testing.T) {
 		}},
 	} {
 		t.Run(row.what, func(t *testing.T) { row.test(newScene(t)) })
+	}
+}
+
+// coarse is the disk of an older kernel: changes within a hundredth of a second have one time.
+type coarse struct{ durable.Disk }
+
+func (c coarse) Stat(name string) (durable.Info, error) {
+	info, err := c.Disk.Stat(name)
+	info.ModTime = info.ModTime.Truncate(10 * time.Millisecond)
+	return info, err
+}
+
+func (c coarse) List(dir string, each func([]byte, uint64, byte)) (bool, error) {
+	return c.Disk.(durable.Lister).List(dir, each)
+}
+
+func (c coarse) TryLock(name string) (io.Closer, error) { return c.Disk.(durable.Locker).TryLock(name) }
+
+// On a kernel before 6.13 a change can hide behind another of the same time. It is found a second later.
+func TestWritersCoarseStamps(t *testing.T) {
+	was := fineStamps
+	fineStamps = func() bool { return false }
+	t.Cleanup(func() { fineStamps = was })
+	root, _, f := box(t)
+	f.disk = coarse{f.disk}
+	for i := range 300 {
+		name := fmt.Sprintf("%s/cur/%03d.m:2,", root, i)
+		write(t, root, fmt.Sprintf("new/%03d.m", i), "x\n")
+		look(t, f)
+		os.Rename(fmt.Sprintf("%s/new/%03d.m", root, i), name)
+		if i%3 == 0 {
+			look(t, f)
+		}
+		os.Rename(name, name+"FS")
+		if i%5 == 0 {
+			f.Store(ctx, uidSet(uint32(i/2+1)), Add, Answered, Unconditional)
+		}
+		if i%7 == 0 {
+			os.Remove(name + "FS")
+		}
+	}
+	time.Sleep(1100 * time.Millisecond)
+	v := look(t, f)
+	files, _ := filepath.Glob(root + "/cur/*")
+	if v.Len() != len(files) {
+		t.Errorf("%d messages of %d", v.Len(), len(files))
+	}
+	for i := range v.Len() {
+		e, j := v.at(i)
+		at := e.entry(j)
+		if _, err := os.Stat(filepath.Join(root, at.path())); err != nil {
+			t.Errorf("UID %d: %v", v.UID(i), err)
+		}
 	}
 }
 

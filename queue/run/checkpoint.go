@@ -280,10 +280,6 @@ func (r *Runner) recallBatch(batch []known) {
 			m.more = append(m.more, it)
 		}
 		*it = site.Item{Owner: m, Flow: k.flow, Class: k.class, Attempts: k.attempts, Cost: k.cost, MiB: 1}
-		if k.site == lookSite {
-			r.local.Add(it, k.site, now+k.due, now)
-		} else {
-			r.schedulerOf(k.site).Add(it, k.site, now+k.due, now)
-		}
+		r.schedulerOf(k.site).Add(it, k.site, now+k.due, now)
 	}
 }

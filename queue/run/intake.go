@@ -201,7 +201,7 @@ func (r *Runner) waitsForRelease(m *message) bool {
 }
 
 func (r *Runner) postponeUntil(m *message, at time.Time) {
-	if err := r.take(m); err != nil {
+	if err := r.take(m); gone(err) {
 		r.vanished(m)
 		return
 	}

@@ -2,6 +2,7 @@ package run
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"time"
@@ -137,15 +138,9 @@ func (r *Runner) open(m *message) (*live, error) {
 	m.live = l
 	r.opened = append(r.opened, m)
 	l.follow(r, m)
-	if m.flags&triedFlag == 0 && l.st.Attempts == 0 && m.flags&archivedFlag == 0 && r.Archive.Enabled {
-		if err := r.Spool.Archive(m.path()); err != nil {
-			r.log.Warn("archive "+m.id, err)
-			if r.Archive.Required {
-				r.close(m)
-				return nil, err
-			}
-		}
-		m.flags |= archivedFlag
+	if err := r.archive(m); err != nil {
+		r.close(m)
+		return nil, err
 	}
 	if l.st.Delayed || qm.Env.From.IsNull() {
 		m.flags |= delayedFlag
@@ -155,6 +150,27 @@ func (r *Runner) open(m *message) (*live, error) {
 	}
 	return l, nil
 }
+
+// archive gives a message its second name in archive/new before anything is done with it. What has left in/ or was tried has had it. The
+// error says that it must not be tried without.
+func (r *Runner) archive(m *message) error {
+	if !r.Archive.Enabled || m.flags&archivedFlag != 0 {
+		return nil
+	}
+	if m.live.st.Attempts == 0 && strings.HasPrefix(m.path(), "in/") {
+		if err := r.Spool.Archive(m.path()); err != nil {
+			if r.Archive.Required {
+				return fmt.Errorf("archive: %w", err)
+			}
+			r.log.Warn("archive "+m.id, err)
+		}
+	}
+	m.flags |= archivedFlag
+	return nil
+}
+
+// errNotArchived keeps a message in in/, where archive still looks at it.
+var errNotArchived = errors.New("it is not in the archive")
 
 // errGone says that there is nothing more to do for a message.
 var errGone = errors.New("gone")
@@ -264,6 +280,9 @@ func (r *Runner) remember(m *message, sync bool, events []queue.Event) error {
 func (r *Runner) take(m *message) error {
 	if m.name == "" || !strings.HasPrefix(m.name, "in/") {
 		return nil
+	}
+	if r.Archive.Enabled && r.Archive.Required && m.flags&archivedFlag == 0 {
+		return errNotArchived
 	}
 	name, err := r.Spool.Take(m.name)
 	if err != nil {
@@ -444,7 +463,7 @@ func (r *Runner) siteOf(c *rcpt) string {
 
 // schedulerOf is the pool a site belongs to.
 func (r *Runner) schedulerOf(key string) *site.Scheduler {
-	if key == route.LocalSite {
+	if key == route.LocalSite || key == lookSite {
 		return r.local
 	}
 	return r.remote

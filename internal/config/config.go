@@ -119,7 +119,6 @@ type Queue struct {
 	Slots            int           // deliveries at once: 200
 	PerSite          int           // most at once to one site: 20
 	LocalSlots       int           // orders in flight to deliver-local: 256
-	MemoryMessages   int           // 2000000
 	ScanEvery        time.Duration // 60s
 	SyncEvery        time.Duration // journal: 20ms
 	BounceUnverified string        // hold or send

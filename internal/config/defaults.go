@@ -63,7 +63,6 @@ func Default() *Config {
 			Slots:            200,
 			PerSite:          20,
 			LocalSlots:       256,
-			MemoryMessages:   2_000_000,
 			ScanEvery:        time.Minute,
 			SyncEvery:        20 * time.Millisecond,
 			BounceUnverified: "hold",

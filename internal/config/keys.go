@@ -140,7 +140,6 @@ func queue(c *Config) []key {
 		number("slots", &q.Slots, 1, 100_000),
 		number("per_site", &q.PerSite, 1, 10_000),
 		number("local_slots", &q.LocalSlots, 1, 100_000),
-		number("memory_messages", &q.MemoryMessages, 1000, 100_000_000),
 		duration("scan_every", &q.ScanEvery, 100*time.Millisecond, day),
 		duration("sync_every", &q.SyncEvery, 0, 10*time.Second),
 		choice("bounce_unverified", &q.BounceUnverified, "hold", "send"),

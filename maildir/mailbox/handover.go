@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"pennypost/internal/durable"
@@ -26,28 +27,17 @@ func (f *Folder) ToDovecot(ctx context.Context) (messages, unsaid int, err error
 	}
 	defer done()
 	names := f.lettersFor()
-	forwarded, err := f.letterOf("$Forwarded", names)
-	if err != nil {
-		return 0, 0, err
-	}
 	guid := hex.EncodeToString([]byte(f.id + "0000000000000000"))[:32]
 	list := fmt.Appendf(nil, "3 V%d N%d G%s\n", f.validity, f.totals.uidNext, guid)
 	for i := range f.view.Len() {
 		c, j := f.view.at(i)
 		e := c.entry(j)
-		if e.flags&^f.letters.mask() != 0 {
+		ending, all := f.dovecotEnding(&e, names)
+		if !all {
 			unsaid++
 		}
-		if e.flags&Forwarded != 0 && e.state&irregular == 0 { // Dovecot has no letter P: it is a keyword there
-			from := e.path()
-			info := letters([]byte(":2,"), e.flags&^Forwarded, e.letters)
-			if at := len(info); forwarded >= 0 {
-				for at > 3 && info[at-1] > byte('a'+forwarded) {
-					at--
-				}
-				info = append(info[:at], append([]byte{byte('a' + forwarded)}, info[at:]...)...)
-			}
-			if err := f.disk.RenameNew(from, "cur/"+e.key+string(info)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if from, to := e.path(), "cur/"+e.key+ending; ending != e.ending() {
+			if err := f.disk.RenameNew(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, 0, err
 			}
 		}
@@ -89,24 +79,66 @@ func (f *Folder) lettersFor() []string {
 			names[l] = name
 		}
 	}
+	if f.letters != nil {
+		for l, n := range f.letters.number {
+			if n == isForwarded {
+				names[l] = forwardedWord
+			}
+		}
+	}
 	return names
 }
 
+// forwardedWord is our flag P as Dovecot knows it.
+const forwardedWord = "$Forwarded"
+
+// dovecotEnding is what stands behind the key of a message's file for Dovecot: P is a keyword there, and keywords that have no letter in
+// this folder get one, in names, as long as there are any. all: every keyword has one.
+func (f *Folder) dovecotEnding(e *entry, names []string) (ending string, all bool) {
+	ending, all = e.ending(), true
+	if ending != "" && !strings.HasPrefix(ending, ":2,") {
+		return ending, e.flags == 0
+	}
+	said := []byte(strings.TrimPrefix(ending, ":2,"))
+	add := func(word string) bool {
+		l := letterOf(word, names)
+		if l < 0 {
+			all = false
+			return false
+		}
+		said = append(said, byte('a'+l))
+		return true
+	}
+	if e.flags&Forwarded != 0 && add(forwardedWord) {
+		said = slices.DeleteFunc(said, func(c byte) bool { return c == 'P' })
+	}
+	for n, word := range f.Keywords() {
+		if word != "" && e.flags&Keyword(n) != 0 && f.letters.of(n) < 0 {
+			add(word)
+		}
+	}
+	slices.Sort(said)
+	if said = slices.Compact(said); len(said) == 0 {
+		return ending, all
+	}
+	return ":2," + string(said), all
+}
+
 // letterOf is the number of the letter for a keyword, taken where none has it; -1 when all are taken.
-func (f *Folder) letterOf(name string, names []string) (int, error) {
+func letterOf(word string, names []string) int {
 	free := -1
 	for l, have := range names {
-		if strings.EqualFold(have, name) {
-			return l, nil
+		if strings.EqualFold(have, word) {
+			return l
 		}
 		if have == "" {
 			free = l
 		}
 	}
 	if free >= 0 {
-		names[free] = name
+		names[free] = word
 	}
-	return free, nil
+	return free
 }
 
 // Foreign is what another server left in a folder.

@@ -451,7 +451,7 @@ func (a *Account) Subscribe(name string, on bool) error {
 	rows = slices.DeleteFunc(rows, func(row string) bool {
 		n, ok := a.subscribedName(row)
 		have = have || ok && n == name
-		return row == "" && !strings.HasPrefix(row, "V") || ok && n == name && !on
+		return row == "" || ok && n == name && !on
 	})
 	if have == on {
 		if !have || on {
@@ -471,6 +471,9 @@ func (a *Account) Subscribe(name string, on bool) error {
 			row = strings.Join(parts, separator)
 		}
 		rows = append(rows, row)
+	}
+	if separator == "\t" { // Dovecot ends the head of version 2 with an empty line; without one it does not know its own file again
+		rows = slices.Insert(rows, 1, "")
 	}
 	return a.put(subscriptionsName, []byte(strings.Join(rows, "\n")+"\n"))
 }

@@ -140,3 +140,70 @@ func TestCourierToUsToDovecotToUs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A keyword that came after the takeover has no letter in a folder with letters of its own; Dovecot gets one for it, and the letters it
+// knew mean what they meant.
+func TestBackWithNewWords(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"cur", "new", "tmp"} {
+		os.MkdirAll(filepath.Join(root, dir), 0o700)
+	}
+	put(t, filepath.Join(root, "dovecot-uidlist"), "3 V7 N5 G00\n1 :1.a\n2 :2.b\n3 :3.c\n")
+	put(t, filepath.Join(root, "dovecot-keywords"), "0 $Forwarded\n1 Work\n")
+	for _, name := range []string{"1.a:2,Fa", "2.b:2,Sb", "3.c:2,"} {
+		put(t, filepath.Join(root, "cur", name), "Subject: x\n\nx\n")
+	}
+	a := account(t, root)
+	f, err := a.Folder("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Look(ctx); err != nil {
+		t.Fatal(err)
+	}
+	n, err := f.KeywordNumber("Later", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Store(ctx, sequence.Set{{Lo: 2, Hi: 3}}, mailbox.Add, mailbox.Keyword(n)|mailbox.Forwarded, mailbox.Unconditional); err != nil {
+		t.Fatal(err)
+	}
+	if _, unsaid, err := f.ToDovecot(ctx); err != nil || unsaid != 0 {
+		t.Fatal(unsaid, err)
+	}
+	f.Close()
+	var got []string
+	list, err := os.ReadDir(filepath.Join(root, "cur"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		got = append(got, e.Name())
+	}
+	words, err := os.ReadFile(filepath.Join(root, "dovecot-keywords"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "1.a:2,Fa 2.b:2,Sabz 3.c:2,az"; strings.Join(got, " ") != want || string(words) != "0 $Forwarded\n1 Work\n25 Later\n" {
+		t.Errorf("%q, not %q, with\n%s", got, want, words)
+	}
+}
+
+// Dovecot ends the head of its file with an empty line, and so must we.
+func TestSubscriptionsOfDovecot(t *testing.T) {
+	root := t.TempDir()
+	put(t, filepath.Join(root, "subscriptions"), "V\t2\n\nSent\nLists\tgo\n")
+	a := account(t, root)
+	for _, s := range []struct {
+		name string
+		on   bool
+	}{{"Lists/go/nuts", true}, {"Sent", false}} {
+		if err := a.Subscribe(s.name, s.on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(root, "subscriptions"))
+	if err != nil || string(text) != "V\t2\n\nLists\tgo\nLists\tgo\tnuts\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}

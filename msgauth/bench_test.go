@@ -7,6 +7,9 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"pennypost/internal/dns"
+	"pennypost/internal/dns/fixture"
 )
 
 // bulk is a message with a body of n octets, half of it text and half base64.
@@ -90,6 +93,35 @@ func BenchmarkSeal(b *testing.B) {
 	for b.Loop() {
 		if _, err := Seal(d, testKeys()[1], "mx.example.net", noon); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkVerifyResolver is BenchmarkVerify with the resolver and its cache in place of a map.
+func BenchmarkVerifyResolver(b *testing.B) {
+	text := signed(b, bulk(4096), testKeys()...)
+	var lines strings.Builder
+	for name, types := range exampleZone() {
+		for typ, values := range types {
+			for _, v := range values {
+				if typ == "TXT" {
+					v = `"` + v + `"`
+				}
+				fmt.Fprintf(&lines, "%s %s %s\n", name, typ, v)
+			}
+		}
+	}
+	s, err := fixture.Start("127.0.0.1:0", "$TTL 3600\n"+lines.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	c := &Checker{DNS: &dns.Resolver{Servers: []string{s.Addr()}}, Name: "mx.example.net", Now: noonPlus(0)}
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := c.Check(background, alice, strings.NewReader(text))
+		if err != nil || r.DMARC.Result != Pass || r.IPRev.Result != Pass {
+			b.Fatalf("%v %+v", err, r)
 		}
 	}
 }

@@ -39,6 +39,9 @@ var rules = []struct {
 		"nouns do not know who uses them"},
 	{[]string{"internal/order"}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/run/...", "login/..."}, nil,
 		"an order speaks of a message and its recipients, and of nobody who carries it out"},
+	{[]string{"msgauth/...", "mailkey/..."}, []string{"smtpd/...", "pop3d/...", "imapd/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/..."}, nil,
+		"who judges and signs does not know who asks"},
+	{[]string{"msgauth/..."}, []string{"mailkey/...", "internal/domains"}, nil, "the side that asks for a signature links no code that reads keys"},
 	{[]string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/...", "internal/..."},
 		[]string{"cmd/...", "test/..."}, nil, "programs are not libraries"},
 }
@@ -64,6 +67,7 @@ var owners = []struct {
 	{"github.com/BurntSushi/toml", []string{"internal/config"}},
 	{"golang.org/x/net/dns/dnsmessage", []string{"internal/dns/..."}},
 	{"golang.org/x/crypto/argon2", []string{"login/...", "mailuser/...", "test/..."}},
+	{"blitiri.com.ar/go/spf", []string{"msgauth"}},
 	{"github.com/xdg-go/scram", []string{"login/...", "mailuser/..."}},
 	{"github.com/coreos/go-systemd", []string{"internal/listen", "cmd/..."}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/domains", "internal/certs", "queue/...", "maildir/mailbox", "test/..."}},
@@ -71,6 +75,8 @@ var owners = []struct {
 	{"github.com/emersion/go-smtp", nil},
 	{"github.com/google/go-cmp", nil},
 	{"pgregory.net/rapid", nil},
+	{"github.com/emersion/go-msgauth", nil},
+	{"gopkg.in/yaml.v3", nil},
 	{"github.com/rogpeppe/go-internal", nil},
 	{"testing", nil},
 }
@@ -87,6 +93,8 @@ var links = []struct {
 	{"sendmail", []string{"crypto/tls", "pennypost/login", "pennypost/maildir"}},
 	{"deliver-local", []string{"crypto/tls", "pennypost/login", "golang.org/x/crypto/argon2", "pennypost/internal/dns"}},
 	{"deliver-remote", []string{"pennypost/maildir", "pennypost/login", "pennypost/internal/domains", "golang.org/x/crypto/argon2"}},
+	{"mailkey", []string{"crypto/tls", "pennypost/queue", "pennypost/login", "pennypost/maildir"}},
+	{"mailverify", []string{"crypto/tls", "pennypost/queue", "pennypost/login", "pennypost/maildir", "pennypost/mailkey"}},
 	{"mailq", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "pennypost/queue/run"}},
 	{"*", []string{"net/http", "encoding/gob", "html/template", "net/rpc"}},
 }

@@ -77,7 +77,7 @@ func (s *Scheduler) Move(x *Site, now Time, f func(*Item)) {
 		all = append(all, it)
 	}
 	for b := range x.banks {
-		for it := x.banks[b].pop(); it != nil; it = x.banks[b].pop() {
+		for it := x.banks[b].pop(classes); it != nil; it = x.banks[b].pop(classes) {
 			it.state = idle
 			all = append(all, it)
 		}
@@ -111,7 +111,7 @@ func (s *Scheduler) Forget(x *Site) bool {
 			s.heaps[b].remove(x)
 		}
 	}
-	if x.pos[2] >= 0 {
+	if x.pos[timer] >= 0 {
 		s.timers.remove(x)
 	}
 	delete(s.sites, x.Key)

@@ -1,9 +1,11 @@
 package site
 
-// The two banks of a site.
+// The two banks of a site, which are two of the scheduler's heaps, too, and the other heaps.
 const (
-	fresh = 0 // items never tried
-	old   = 1 // the backlog
+	fresh   = 0 // items never tried
+	old     = 1 // the backlog
+	reports = 2 // items of class DSN of either bank
+	timer   = 3
 )
 
 // flow is the ready items of one flow, oldest first.
@@ -30,6 +32,11 @@ type bank struct {
 }
 
 func (b *bank) empty() bool { return b.n == 0 }
+
+// emptyOf reports whether the bank has nothing of one class, or with classes of none.
+func (b *bank) emptyOf(only Class) bool {
+	return b.n == 0 || only != classes && len(b.classes[only].flows) == 0
+}
 
 // few is how many flows are searched one by one.
 const few = 8
@@ -87,13 +94,13 @@ func (b *bank) push(it *Item) {
 	b.n++
 }
 
-// pop takes the item that is next by class, flow and age; nil if what was left had been removed.
-func (b *bank) pop() *Item {
-	for b.n > 0 {
+// pop takes the item that is next by class, flow and age, or by flow and age of one class; nil if what was left had been removed.
+func (b *bank) pop(only Class) *Item {
+	for !b.emptyOf(only) {
 		var best *class
 		var weight float64
 		for i := range b.classes {
-			if c := &b.classes[i]; len(c.flows) > 0 && (best == nil || c.share < best.share) {
+			if c := &b.classes[i]; len(c.flows) > 0 && (only == classes || only == Class(i)) && (best == nil || c.share < best.share) {
 				best, weight = c, weights[i]
 			}
 		}

@@ -450,6 +450,31 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// TestReserveForReports: where letters take every slot they can get, a report starts at once, and reports take no more than their twentieth then.
+func TestReserveForReports(t *testing.T) {
+	m := newSim(t, 40, 10)
+	m.serve = func(key string, _ int, _ Time) (time.Duration, Outcome) { return 990 * time.Millisecond, Answered }
+	for i := range 4000 {
+		m.mail(0, fmt.Sprint("site", i%100), "flow", Normal)
+	}
+	for i := range 20 {
+		m.mail(10*time.Second+Time(i)*1500*time.Millisecond, fmt.Sprint("back", i), "flow", DSN).Attempts = uint16(i % 2)
+	}
+	m.run(time.Minute)
+	if p := percentile(m.delays(func(x *mail) bool { return x.Class == DSN }), 1); p > 10*time.Millisecond {
+		t.Errorf("a report waited %v", p)
+	}
+	n := 0
+	for _, x := range m.mails {
+		if x.Class == Normal && x.done >= 0 {
+			n++
+		}
+	}
+	if n < 60*36 {
+		t.Errorf("%d letters in a minute", n)
+	}
+}
+
 // TestRandomWalk does everything in any order and looks whether the sums agree.
 func TestRandomWalk(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))

@@ -14,7 +14,8 @@ Three questions are asked at every free slot.
 Which site? The one that has had least of the slots, counted in seconds of slot and not in messages: a site that
 takes a minute for a message gets as much time as one that takes a tenth of a second. An item that runs longer than
 a second is slow: it no longer counts against the slots, only against three times their number, so that sites that
-swallow packets hold up nobody but themselves. A quarter of the slots is kept for items never tried.
+swallow packets hold up nobody but themselves. A quarter of the slots is kept for items never tried, a twentieth for
+reports.
 
 Whose message there? By class (8:4:1:2) and then by flow, each flow getting the same share of recipients: a letter beside
 a list of 100,000 waits for one transaction.
@@ -130,12 +131,13 @@ const (
 type Scheduler struct {
 	conf    Config
 	sites   map[string]*Site
-	heaps   [2]heap[*Site] // sites that may start something, by share: fresh, backlog
+	heaps   [3]heap[*Site] // sites that may start something, by share: fresh, backlog, reports
 	timers  heap[*Site]    // sites where time alone will change something
 	running []started      // in order of start
 	active  int            // running and not slow
 	slow    int
 	backlog int     // active and tried before
+	reports int     // active, of class DSN
 	clock   float64 // the share of the site started last
 	paused  bool
 	changed []*Site // since the last Changed
@@ -159,7 +161,7 @@ func New(conf Config) *Scheduler {
 	for i := range s.heaps {
 		s.heaps[i] = heap[*Site]{less: func(a, b *Site) bool { return a.share < b.share }, pos: func(x *Site) *int32 { return &x.pos[i] }}
 	}
-	s.timers = heap[*Site]{less: func(a, b *Site) bool { return a.wake < b.wake }, pos: func(x *Site) *int32 { return &x.pos[2] }}
+	s.timers = heap[*Site]{less: func(a, b *Site) bool { return a.wake < b.wake }, pos: func(x *Site) *int32 { return &x.pos[timer] }}
 	return s
 }
 
@@ -167,7 +169,7 @@ func New(conf Config) *Scheduler {
 func (s *Scheduler) Get(key string) *Site {
 	x := s.sites[key]
 	if x == nil {
-		x = &Site{Key: key, window: 1, fast: true, pos: [3]int32{-1, -1, -1}}
+		x = &Site{Key: key, window: 1, fast: true, pos: [4]int32{-1, -1, -1, -1}}
 		x.limit = s.conf.Limit(key)
 		s.sites[key] = x
 	}
@@ -220,16 +222,16 @@ func (s *Scheduler) Remove(it *Item, now Time) {
 func (s *Scheduler) Next(now Time) *Item {
 	s.advance(now)
 	for !s.paused && s.active < s.conf.Slots && s.active+s.slow < slowFactor*s.conf.Slots {
-		x := s.pick()
+		x, only := s.pick()
 		if x == nil {
 			return nil
 		}
 		bank := fresh
-		if x.banks[fresh].empty() || x.pos[old] >= 0 && s.backlogFree() && !x.banks[old].empty() && x.turn%freshOf == freshOf-1 {
+		if x.banks[fresh].emptyOf(only) || x.pos[old] >= 0 && s.backlogFree() && !x.banks[old].emptyOf(only) && x.turn%freshOf == freshOf-1 {
 			bank = old
 		}
 		x.turn++
-		it := x.banks[bank].pop()
+		it := x.banks[bank].pop(only)
 		if it == nil {
 			s.refresh(x, now)
 			continue
@@ -240,15 +242,19 @@ func (s *Scheduler) Next(now Time) *Item {
 	return nil
 }
 
-// pick is the site with the smallest share among those that may start something.
-func (s *Scheduler) pick() *Site {
-	a := s.heaps[fresh].top()
+// pick is the site with the smallest share among those that may start something. When all but the twentieth for reports is in use it may
+// start only one of these.
+func (s *Scheduler) pick() (x *Site, only Class) {
+	if !s.conf.Fixed && s.active-s.reports >= max(1, s.conf.Slots-s.conf.Slots/20) {
+		return s.heaps[reports].top(), DSN
+	}
+	x = s.heaps[fresh].top()
 	if s.backlogFree() {
-		if b := s.heaps[old].top(); a == nil || b != nil && b.share < a.share {
-			a = b
+		if b := s.heaps[old].top(); x == nil || b != nil && b.share < x.share {
+			x = b
 		}
 	}
-	return a
+	return x, classes
 }
 
 // backlogFree reports whether an item tried before may be started: a quarter of the slots is not for them.
@@ -262,16 +268,24 @@ func (s *Scheduler) begin(x *Site, it *Item, bank int, now Time) {
 	x.starts++
 	it.state, it.due, it.start, it.slow, it.bank = running, now, x.starts, false, int8(bank)
 	x.used++
-	s.active++
-	if bank == old {
-		s.backlog++
-	}
+	s.count(it, 1)
 	s.running = append(s.running, started{it, it.start, now})
 	if x.state == Down {
 		x.probe = it
 	}
 	x.spend(now)
 	s.refresh(x, now)
+}
+
+// count adds or takes away an active item.
+func (s *Scheduler) count(it *Item, n int) {
+	s.active += n
+	if int(it.bank) == old {
+		s.backlog += n
+	}
+	if it.Class == DSN {
+		s.reports += n
+	}
 }
 
 // advance does what time has done since the last call.
@@ -284,11 +298,8 @@ func (s *Scheduler) advance(now Time) {
 		}
 		if live {
 			r.item.slow = true
-			s.active--
 			s.slow++
-			if int(r.item.bank) == old {
-				s.backlog--
-			}
+			s.count(r.item, -1)
 		}
 		s.running[0] = started{}
 		s.running = s.running[1:]
@@ -340,14 +351,22 @@ func (s *Scheduler) mark(x *Site) {
 	}
 }
 
+// has reports whether there is something for a heap.
+func (x *Site) has(heap int) bool {
+	if heap == reports {
+		return !x.banks[fresh].emptyOf(DSN) || !x.banks[old].emptyOf(DSN)
+	}
+	return !x.banks[heap].empty()
+}
+
 // refresh puts the site where it belongs in the heaps.
 func (s *Scheduler) refresh(x *Site, now Time) {
 	can := x.may(now, s.conf)
 	for b := range s.heaps {
 		h := &s.heaps[b]
-		switch in, want := x.pos[b] >= 0, can && !x.banks[b].empty(); {
+		switch in, want := x.pos[b] >= 0, can && x.has(b); {
 		case want && !in:
-			if x.pos[1-b] < 0 {
+			if x.pos[fresh] < 0 && x.pos[old] < 0 {
 				x.share = max(x.share, s.clock) // idle time is not saved up
 			}
 			h.push(x)
@@ -358,7 +377,7 @@ func (s *Scheduler) refresh(x *Site, now Time) {
 		}
 	}
 	wake, ok := x.next(now, s.conf)
-	switch in := x.pos[2] >= 0; {
+	switch in := x.pos[timer] >= 0; {
 	case ok && in:
 		x.wake = wake
 		s.timers.fix(x)

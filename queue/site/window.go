@@ -44,7 +44,7 @@ type Site struct {
 	items   int // waiting and ready
 	turn    uint32
 	wake    Time
-	pos     [3]int32
+	pos     [4]int32
 }
 
 // Outcome is what a run of an item says about its site.
@@ -66,10 +66,7 @@ func (s *Scheduler) Done(it *Item, out Outcome, now Time) (due Time, parked bool
 	if it.slow {
 		s.slow--
 	} else {
-		s.active--
-		if int(it.bank) == old {
-			s.backlog--
-		}
+		s.count(it, -1)
 	}
 	x.used--
 	x.items--

@@ -94,6 +94,21 @@ func TestKicks(t *testing.T) {
 	}
 }
 
+// TestDeadlyKick: a kick that hits a mistake of ours costs one start of the program, not all.
+func TestDeadlyKick(t *testing.T) {
+	s, _ := spool(t)
+	if err := Ask(s, Kick{Verb: "try", Name: s.NewID()}); err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() { recover() }()
+		Obey(s, func(Kick) bool { panic("a mistake") })
+	}()
+	if names, _ := s.Disk.ReadDir("kick"); len(names) > 0 {
+		t.Errorf("left %q", names)
+	}
+}
+
 func TestPauseAndResume(t *testing.T) {
 	s, _ := spool(t)
 	until := time.Now().Add(time.Hour).Truncate(time.Second)

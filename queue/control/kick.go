@@ -38,7 +38,7 @@ func Obey(s *queue.Spool, do func(Kick) (obeyed bool)) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // taken back
 			}
-			if !do(k) {
+			if !obey(s, k, base, do) {
 				continue
 			}
 		}
@@ -47,6 +47,19 @@ func Obey(s *queue.Spool, do func(Kick) (obeyed bool)) error {
 		}
 	}
 	return nil
+}
+
+// obey calls do. A kick that makes it panic is not there when the program is started again.
+func obey(s *queue.Spool, k Kick, base string, do func(Kick) bool) (obeyed bool) {
+	back := false
+	defer func() {
+		if !back {
+			s.Disk.Remove("kick/" + base)
+		}
+	}()
+	obeyed = do(k)
+	back = true
+	return obeyed
 }
 
 func parseKick(base string) (Kick, bool) {

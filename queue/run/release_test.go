@@ -4,7 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pennypost/internal/order"
 	"pennypost/internal/status"
@@ -41,5 +43,44 @@ func TestReleaseKeepsState(t *testing.T) {
 		if len(o.Rcpts) != 1 || o.Rcpts[0].Num != (queue.Num{N: 2}) {
 			t.Errorf("order %+v", o)
 		}
+	}
+}
+
+// TestKickWaiting: a message that waits, for its time or for the end of a pause, obeys as any other.
+func TestKickWaiting(t *testing.T) {
+	for _, verb := range []string{"remove", "hold", "bounce", "try"} {
+		b := newBench(t)
+		os.WriteFile(filepath.Join(b.dir, "pause/from:alice@example.net"), nil, 0o644)
+		b.begin()
+		paused := b.put("mx", "alice@example.net", "bob@example.org")
+		env := &queue.Envelope{ID: b.spool.NewID(), Time: time.Now(), Via: "submit test", From: path("bob@example.org"), HoldUntil: time.Now().Add(time.Hour),
+			Rcpts: []queue.Rcpt{{N: 1, To: path("carol@example.org")}}}
+		w, err := b.spool.Begin("submit", env)
+		if err == nil {
+			w.Write([]byte("hi\n"))
+			err = w.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Hint()
+		b.eventually("move to q/", func() bool {
+			f := b.files()
+			return len(f) == 2 && strings.HasPrefix(f[0], "q/") && strings.HasPrefix(f[1], "q/")
+		})
+		for _, id := range []string{paused, env.ID} {
+			os.WriteFile(filepath.Join(b.dir, "kick", verb+":"+id), nil, 0o644)
+		}
+		b.eventually(verb, func() bool {
+			left, _ := os.ReadDir(filepath.Join(b.dir, "kick"))
+			f := b.files()
+			for _, id := range []string{paused, env.ID} {
+				if verb != "try" && slices.ContainsFunc(f, func(name string) bool { return strings.HasPrefix(name, "q/") && strings.HasSuffix(name, "/"+id) }) {
+					return false
+				}
+			}
+			return len(left) == 0
+		})
+		b.end()
 	}
 }

@@ -200,7 +200,10 @@ func (r *Runner) kickUnknown(k control.Kick) {
 		return
 	}
 	name, err := r.Spool.Find(k.Name)
-	if err == nil {
+	switch {
+	case err == nil && name == "":
+		err = errNotOurs
+	case err == nil:
 		err = r.Spool.Remove(name)
 	}
 	if err != nil {

@@ -419,23 +419,27 @@ func (l *listing) attributes(b []byte, m *listed) []byte {
 func (s *session) listLine(name string) { s.listLineOld(name, "") }
 
 func (s *session) listLineOld(name, old string) {
-	all, err := s.everything(&listing{})
+	p, err := s.locate(name)
 	if err != nil {
 		return
 	}
-	l := &listing{}
-	for i := range all {
-		if m := &all[i]; m.Name == name {
-			s.out = append(l.attributes(append(s.out, "* LIST "...), m), ' ')
-			s.out = append(quoted(s.out, string(s.account.Delimiter())), ' ')
-			s.out = s.mailboxName(s.out, m.Name)
-			if old != "" {
-				s.out = append(s.mailboxName(append(s.out, ` ("OLDNAME" (`...), old), "))"...)
-			}
-			s.out = append(s.out, "\r\n"...)
-			return
-		}
+	info, children, err := p.Info(p.name)
+	if err != nil {
+		return
 	}
+	if p.owner != nil {
+		info.SpecialUse, info.Subscribed = "", false
+	}
+	info.Name = p.full
+	l := &listing{returnSubscribed: true}
+	s.out = append(l.attributes(append(s.out, "* LIST "...), &listed{Info: info, children: children}), ' ')
+	s.out = append(quoted(s.out, string(s.account.Delimiter())), ' ')
+	s.out = s.mailboxName(s.out, p.full)
+	if old != "" {
+		s.out = append(s.mailboxName(append(s.out, ` ("OLDNAME" (`...), old), "))"...)
+	}
+	s.out = append(s.out, "\r\n"...)
+	s.spill()
 }
 
 // pattern is a mailbox pattern: * is anything, % anything but the delimiter.

@@ -44,6 +44,7 @@ func TestS103DeliveryMeetsRename(t *testing.T) {
 		c.want("e DELETE Other", "e OK")
 	}
 	close(stop)
+	there := <-delivered
 	found := map[string]bool{}
 	filepath.WalkDir(filepath.Dir(root), func(_ string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -52,7 +53,7 @@ func TestS103DeliveryMeetsRename(t *testing.T) {
 		}
 		return nil
 	})
-	for _, name := range <-delivered {
+	for _, name := range there {
 		if !found[name] {
 			t.Errorf("%s was delivered and is nowhere", name)
 		}

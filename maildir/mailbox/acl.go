@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,4 +153,28 @@ func (a *Account) Stamp() time.Time {
 		return time.Now()
 	}
 	return info.ModTime
+}
+
+// Info is what List says of one mailbox, without looking at the others, and whether there are some below it.
+func (a *Account) Info(name string) (info Info, children bool, err error) {
+	if name, err = a.Normal(name); err != nil {
+		return Info{}, false, err
+	}
+	meta, err := a.MetaOf(name)
+	if err != nil {
+		return Info{}, false, err
+	}
+	info = Info{Name: name, SpecialUse: meta[UseEntry], Subscribed: slices.Contains(a.subscribed(), name)}
+	dir, err := a.dirOf(name)
+	if dir == "." { // what is below INBOX by name is not below it on disk
+		info.SpecialUse = ""
+		if dir = "INBOX"; a.o.Layout == maildir.PlusPlus {
+			dir = ".INBOX"
+		}
+	}
+	if err != nil {
+		return Info{}, false, err
+	}
+	below, err := a.children(dir)
+	return info, len(below) > 0, err
 }

@@ -53,7 +53,10 @@ func openAccount(root string, o Options, open maildir.Opener) (*Account, error) 
 		root = real
 	}
 	store := maildir.Store{Stamp: o.Stamp, Open: open}
-	m, err := store.Get(root)
+	m, err := present(&store, root)
+	if m == nil && err == nil {
+		m, err = store.Get(root)
+	}
 	if errors.Is(err, maildir.ErrNotMounted) {
 		return nil, fmt.Errorf("%w: %v", ErrUnavailable, err)
 	}
@@ -73,6 +76,30 @@ func openAccount(root string, o Options, open maildir.Opener) (*Account, error) 
 	a := &Account{root: root, o: o, disk: m.Disk, host: maildir.Host(host), open: open, folders: map[string]*Folder{}}
 	a.words = &words{account: a}
 	return a, nil
+}
+
+// present opens a Maildir that is there; nil when something of it is missing, or should not be (Store.Get then says what). It costs no sync: that is for those who deliver into
+// directories that may not be on disk yet.
+func present(store *maildir.Store, root string) (*maildir.Maildir, error) {
+	m, err := store.Existing(root)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
+	}
+	info, err := m.Disk.Stat(".")
+	sound := err == nil && info.Mode.Perm()&0o002 == 0
+	for _, dir := range []string{"tmp", "new", "cur"} {
+		_, err := m.Disk.Stat(dir)
+		sound = sound && err == nil
+	}
+	if !sound {
+		m.Close()
+		return nil, nil
+	}
+	m.Disk.Hold("tmp", "new")
+	return m, nil
 }
 
 // Folder opens a mailbox. Close it as often as it was opened.

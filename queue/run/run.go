@@ -97,6 +97,7 @@ type Runner struct {
 	stopped  bool          // pause/all
 	downtime time.Duration // how long nobody ran before us
 	scanned  bool          // the first scan is over
+	past     bool          // and ended and replay are what is left of them
 	scanDone atomic.Bool
 	finished bool // SIGTERM: start nothing
 

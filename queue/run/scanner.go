@@ -42,7 +42,6 @@ func (r *Runner) scanner(stop chan struct{}) {
 				if err := r.Spool.SweepResults(time.Now(), r.Conf.ResultsKeep); err != nil {
 					r.log.Warn("results", err)
 				}
-				r.oldResults(time.Now())
 			}
 		}
 		if !r.look(stop, dirs, true) {
@@ -90,42 +89,3 @@ func (r *Runner) look(stop chan struct{}, dirs []string, last bool) bool {
 
 // scannedNow reports whether the first scan is over, to others than the loop.
 func (r *Runner) scannedNow() bool { return r.scanDone.Load() }
-
-// oldResults removes the hours of the journal that results_keep no longer keeps. A clock that jumped more than a day since the
-// newest of them removes nothing (S140).
-func (r *Runner) oldResults(now time.Time) {
-	if r.Conf.ResultsKeep <= 0 {
-		return
-	}
-	names, err := r.Spool.Disk.ReadDir("results")
-	if err != nil {
-		r.log.Warn("results", err)
-		return
-	}
-	const hour = "2006-01-02T15"
-	var newest time.Time
-	hours := map[string]time.Time{}
-	for _, name := range names {
-		if len(name) < len(hour) {
-			continue
-		}
-		t, err := time.Parse(hour, name[:len(hour)])
-		if err != nil {
-			continue
-		}
-		hours[name] = t
-		if t.After(newest) && !t.After(now) {
-			newest = t
-		}
-	}
-	if now.Sub(newest) > 24*time.Hour {
-		return
-	}
-	for name, t := range hours {
-		if now.Sub(t) > r.Conf.ResultsKeep+time.Hour {
-			if err := r.Spool.Disk.Remove("results/" + name); err != nil {
-				r.log.Warn("results", err)
-			}
-		}
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pennypost/internal/escape"
 	"pennypost/queue"
 	"pennypost/queue/route"
 	"pennypost/queue/site"
@@ -107,6 +108,14 @@ func (r *Runner) siteDownFor(m *message) (down bool) {
 	return down
 }
 
+// What is remembered of others has an end, whoever they are.
+const (
+	mostDomains = 100_000
+	mostBounced = 100_000
+	mostIdle    = 1000 // sites with nothing in line
+	mostMade    = 100_000
+)
+
 // tidy forgets what is not needed any more.
 func (r *Runner) tidy() {
 	now := r.now()
@@ -120,20 +129,65 @@ func (r *Runner) tidy() {
 			delete(r.bounced, to)
 		}
 	}
+	cut(r.domains, mostDomains)
+	cut(r.bounced, mostBounced)
 	r.forgetFull(now)
-	if len(r.made) > 100_000 { // what an earlier runner left half done was done long ago
-		clear(r.made)
+	r.forgetPast()
+	r.forgetSites(now)
+}
+
+// cut removes any entries beyond most.
+func cut[K comparable, V any](m map[K]V, most int) {
+	for k := range m {
+		if len(m) <= most {
+			return
+		}
+		delete(m, k)
 	}
-	var idle []*site.Site
+}
+
+// forgetPast drops what the journal said of messages that the first scan has not found: they are gone. Reports are kept, so
+// that none is made again.
+func (r *Runner) forgetPast() {
+	if r.scanned && !r.past && len(r.found) == 0 {
+		r.past = true
+		reports := map[string]bool{} // a new map: an emptied one keeps its size
+		for id := range r.ended {
+			if strings.Contains(id, ".") {
+				reports[id] = true
+			}
+		}
+		r.ended = reports
+		for id := range r.replay {
+			if r.messages[id] == nil {
+				delete(r.replay, id)
+			}
+		}
+	}
+	if len(r.made)+len(r.ended) > mostMade { // what an earlier runner left half done was done long ago
+		clear(r.made)
+		clear(r.ended)
+	}
+}
+
+// forgetSites drops sites that have had nothing in line for long: of those that are up any beyond a number, of those that are down the ones whose
+// probe would have been due an hour ago. What we think of a site that has gone goes with it.
+func (r *Runner) forgetSites(now site.Time) {
+	idle := 0
 	r.remote.Each(func(x *site.Site) {
-		if x.Empty() && !x.Down() {
-			idle = append(idle, x)
+		if !x.Empty() {
+			return
+		}
+		if idle++; x.Down() && now < x.ProbeAt()+time.Hour || !x.Down() && idle <= mostIdle {
+			return
+		}
+		if r.remote.Forget(x) {
+			r.Spool.Disk.Remove("site/" + escape.File(x.Key))
 		}
 	})
-	if len(idle) > 1000 {
-		for _, x := range idle {
-			delete(r.told, x.Key)
-			r.remote.Forget(x)
+	for key := range r.told {
+		if r.remote.Lookup(key) == nil {
+			delete(r.told, key)
 		}
 	}
 }

@@ -101,9 +101,9 @@ func (s *Scheduler) Learnt(key string, window float64, down bool, wait time.Dura
 	s.refresh(x, now)
 }
 
-// Forget drops sites that have nothing in line, are up and were not used.
+// Forget drops a site that has nothing in line and nothing running, and about which nobody has said anything.
 func (s *Scheduler) Forget(x *Site) bool {
-	if x.items > 0 || x.used > 0 || x.paused || x.control != (Max{}) || x.state == Down {
+	if x.items > 0 || x.used > 0 || x.paused || x.control != (Max{}) {
 		return false
 	}
 	for b := range s.heaps {

@@ -34,7 +34,12 @@ func StartDovecot(o Options) (*Dovecot, error) {
 			return nil, err
 		}
 	}
-	return p, p.start("/usr/sbin/dovecot", "-F", "-c", "/etc/dovecot/dovecot.conf")
+	return p, p.Restart()
+}
+
+// Restart starts it again after a Stop, over the mail as it is now.
+func (p *Dovecot) Restart() error {
+	return p.start("/usr/sbin/dovecot", "-F", "-c", "/etc/dovecot/dovecot.conf")
 }
 
 // At is HOST:PORT of a service, by the port the standards give it: 993, 110.

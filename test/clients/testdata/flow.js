@@ -78,7 +78,7 @@ const tour = async () => {
 
 // sync is what a program does that keeps a copy: the state of the last time, what changed since, the bodies it does not have.
 const sync = async () => {
-    const client = await connect();
+    const client = await connect({ disableCompression: true });
     const state = fs.existsSync(stateFile) ? JSON.parse(fs.readFileSync(stateFile)) : {};
     const said = { boxes: {}, bodies: 0, subscribed: [], uses: {} };
     for (const m of await client.list()) {

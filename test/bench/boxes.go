@@ -118,10 +118,7 @@ func (a answer) found() int {
 
 // fresh gives the box its Maildir as it was before any server had seen it.
 func (b *box) fresh() error {
-	if b.c != nil {
-		b.c.close()
-		b.c = nil
-	}
+	b.leave()
 	dir := b.s.maildir(b.user)
 	for _, old := range []string{dir, dir + ".expunged"} {
 		if err := os.RemoveAll(old); err != nil {
@@ -132,6 +129,14 @@ func (b *box) fresh() error {
 		return err
 	}
 	return link(b.from, dir, peers.Owner)
+}
+
+// leave ends the session that stays open.
+func (b *box) leave() {
+	if b.c != nil {
+		b.c.close()
+		b.c = nil
+	}
 }
 
 // open selects the mailbox in a session that stays open.
@@ -159,6 +164,10 @@ func boxUsers(sizes []int) []string {
 func startReaders(d *disk, o options, sizes []int) ([]*boxServer, error) {
 	names := boxUsers(sizes)
 	keys := map[string]string{}
+	for _, key := range o.keys {
+		name, value, _ := strings.Cut(key, "=")
+		keys[name] = value
+	}
 	for _, program := range []string{"imapd", "pop3d"} {
 		keys[program+".max_connections"], keys[program+".per_ipv4"] = "20000", "20000"
 	}
@@ -337,8 +346,8 @@ func (t *boxTable) round(round, n int, from string, rows []boxRow) error {
 	}
 	defer func() {
 		for _, b := range boxes {
-			if b != nil && b.c != nil {
-				b.c.close()
+			if b != nil {
+				b.leave()
 			}
 		}
 	}()

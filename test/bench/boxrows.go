@@ -63,7 +63,7 @@ var boxRows = []boxRow{
 	{name: "EXPUNGE up to 10,000", times: 1.2, run: expungeMany},
 	{name: "a file in new/ until EXISTS in IDLE", limit: 10, run: arrivalInIdle},
 	{name: "flags changed by mv until FETCH in IDLE", limit: 50, run: flagsInIdle},
-	{run: func(b *box) error { b.c.close(); b.c = nil; return nil }, most: 20000},
+	{run: func(b *box) error { b.leave(); return nil }, most: 20000},
 	{name: "POP3 session, cold", times: 2.8, most: 20000, run: popCold},
 	{name: "POP3 session, warm", times: 2, most: 20000, run: popWarm},
 	{run: func(b *box) error { return os.RemoveAll(b.s.maildir("pop")) }},
@@ -100,10 +100,7 @@ func (b *box) selects(c *imapConn) error {
 
 // selectUnchanged: nobody else has the mailbox open, and the directories have been still for a while.
 func selectUnchanged(b *box) error {
-	if b.c != nil {
-		b.c.close()
-		b.c = nil
-	}
+	b.leave()
 	time.Sleep(settled)
 	for range 5 {
 		if err := b.selectOnce(); err != nil {
@@ -136,10 +133,7 @@ func (b *box) selectOnce() error {
 
 // selectChanged: a shell has renamed one file since the mailbox was last looked at.
 func selectChanged(b *box) error {
-	if b.c != nil {
-		b.c.close()
-		b.c = nil
-	}
+	b.leave()
 	for range 3 {
 		time.Sleep(settled)
 		turn, err := b.flip()

@@ -36,6 +36,7 @@ type options struct {
 	idle                int
 	clear, sized        bool
 	courier             bool
+	keys                []string
 	settle              time.Duration
 }
 
@@ -63,6 +64,7 @@ func main() {
 	f.BoolVar(&o.clear, "clear", false, "boxes without TLS")
 	f.BoolVar(&o.sized, "sized", false, "the file names of boxes tell sizes, as those of most delivery agents do")
 	f.BoolVar(&o.courier, "courier", false, "boxes beside Courier, too, with --clear")
+	f.Func("key", "for our mail.toml in boxes: `SECTION.KEY=VALUE`", func(s string) error { o.keys = append(o.keys, s); return nil })
 	f.Parse(os.Args[2:])
 	if os.Args[1] == "imap-clear" { // a server of boxes --clear
 		err := serveClear(os.Args[2], os.Args[3])

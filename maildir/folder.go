@@ -1,10 +1,8 @@
 package maildir
 
 import (
-	"encoding/base64"
 	"errors"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -29,7 +27,7 @@ func FolderDir(layout, name string) (string, error) {
 		if part == "" || strings.ContainsAny(part, "\x00\n\r") {
 			return "", ErrFolderName
 		}
-		enc := utf7(part)
+		enc := EncodeComponent(part)
 		if layout == FS && (strings.HasPrefix(enc, ".") || enc == "cur" || enc == "new" || enc == "tmp") {
 			return "", ErrFolderName
 		}
@@ -39,40 +37,6 @@ func FolderDir(layout, name string) (string, error) {
 		return strings.Join(parts, "/"), nil
 	}
 	return "." + strings.Join(parts, "."), nil
-}
-
-var utf7Encoding = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").WithPadding(base64.NoPadding)
-
-// utf7 is s in modified UTF-7; '.' is written as if it were not ASCII, because it separates
-// the folders of Maildir++.
-func utf7(s string) string {
-	var b strings.Builder
-	var run []uint16
-	flush := func() {
-		if len(run) == 0 {
-			return
-		}
-		raw := make([]byte, 0, 2*len(run))
-		for _, u := range run {
-			raw = append(raw, byte(u>>8), byte(u))
-		}
-		b.WriteString("&" + utf7Encoding.EncodeToString(raw) + "-")
-		run = run[:0]
-	}
-	for _, r := range s {
-		if r < 0x20 || r > 0x7e || r == '.' {
-			run = utf16.AppendRune(run, r)
-			continue
-		}
-		flush()
-		if r == '&' {
-			b.WriteString("&-")
-		} else {
-			b.WriteByte(byte(r))
-		}
-	}
-	flush()
-	return b.String()
 }
 
 // Folders are the directories below the root that are folders.

@@ -150,12 +150,17 @@ func (k *Check) End() *Report {
 	for _, p := range k.proofs {
 		r.DKIM = append(r.DKIM, p.verdict(m, now))
 	}
-	r.ARC = k.chain.end(k.ctx, &k.lookup, m, now)
+	// Each has time of its own: a sealer with a slow server is not to keep DMARC from its verdict.
+	ctx, cancel := context.WithTimeout(k.ctx, dnsTime)
+	r.ARC = k.chain.end(ctx, &k.lookup, m, now)
+	cancel()
 	r.ARC.trust(k.chain, k.checker.Sealers)
 	<-k.client
 	r.Author = m.author()
 	if k.skip&shareDMARC == 0 {
-		r.DMARC = k.lookup.dmarc(k.ctx, r.Author, r.From, r.DKIM)
+		ctx, cancel := context.WithTimeout(k.ctx, dnsTime)
+		r.DMARC = k.lookup.dmarc(ctx, r.Author, r.From, r.DKIM)
+		cancel()
 		r.override()
 	}
 	k.lookup.mu.Lock()
@@ -184,7 +189,7 @@ func (r *Report) override() {
 
 // IPRev looks the client's name up and back.
 func (c *Checker) IPRev(ctx context.Context, addr netip.Addr) IPRev {
-	ctx, cancel := context.WithTimeout(ctx, spfTime)
+	ctx, cancel := context.WithTimeout(ctx, dnsTime)
 	defer cancel()
 	names, err := c.DNS.PTR(ctx, addr)
 	switch {

@@ -17,8 +17,8 @@ import (
 
 // Limits of S049 beyond the ten terms, two void answers and ten exchanges of RFC 7208 section 4.6.4, which the library counts.
 const (
-	spfTime    = 20 * time.Second
-	spfQueries = 40 // in all, for both identities
+	dnsTime    = 20 * time.Second // for SPF, and as much for iprev, ARC and DMARC each
+	spfQueries = 40               // in all, for both identities
 )
 
 // SPF is the verdict on one identity (RFC 7208 section 2.6).
@@ -32,7 +32,7 @@ type SPF struct {
 // SPF judges both identities of a client. The null sender is that of the HELO name (section 2.4).
 func (c *Checker) SPF(ctx context.Context, client Client) (helo, from SPF, records []Record) {
 	l := &lookup{resolver: c.DNS, limit: spfQueries}
-	ctx, cancel := context.WithTimeout(ctx, spfTime)
+	ctx, cancel := context.WithTimeout(ctx, dnsTime)
 	defer cancel()
 	helo = l.spf(ctx, client.Addr, client.HELO, "postmaster", client.HELO)
 	helo.Sender = client.HELO
@@ -85,7 +85,7 @@ func spfDomain(domain string) (string, error) {
 	}
 	ascii, err := dnsName(domain)
 	if err != nil || !strings.Contains(ascii, ".") {
-		return "", errors.New("what is said for a name is no domain")
+		return "", errors.New("a domain has two labels or more of letters, digits and hyphens, and this has not")
 	}
 	return ascii, nil
 }
@@ -109,7 +109,11 @@ func explain(r Result, err error, domain string, addr netip.Addr) string {
 	case None:
 		return domain + " has no SPF record"
 	case TempError:
-		return "DNS did not answer: " + how
+		var failure *net.DNSError
+		if errors.As(err, &failure) {
+			how = failure.Err
+		}
+		return "no answer: " + how
 	}
 	switch {
 	case errors.As(err, &syntax):

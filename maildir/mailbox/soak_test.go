@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -256,17 +257,30 @@ func soakProgram(role, dir, name string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	w := &worker{dir: dir, root: filepath.Join(dir, "Maildir"), name: name, said: file, rnd: rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(time.Now().UnixNano())))}
-	step := map[string]func(){"mutt": w.mutt, "script": w.script, "janitor": w.janitor}[role]
-	if role == "user" {
-		step = w.user()
+	begin := func(name string) *worker {
+		return &worker{dir: dir, root: filepath.Join(dir, "Maildir"), name: name, said: file, rnd: rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(time.Now().UnixNano())))}
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "stop")); err == nil {
-			return
+	w := begin(name)
+	steps := map[string][]func(){"mutt": {w.mutt}, "script": {w.script}, "janitor": {w.janitor}}[role]
+	if role == "user" { // two sessions of one process
+		a, err := OpenAccount(w.root, soakOptions)
+		if err != nil {
+			w.wrong("%v", err)
 		}
-		step()
+		steps = []func(){w.user(a), begin(name + "b").user(a)}
 	}
+	var all sync.WaitGroup
+	for _, step := range steps {
+		all.Go(func() {
+			for {
+				if _, err := os.Stat(filepath.Join(dir, "stop")); err == nil {
+					return
+				}
+				step()
+			}
+		})
+	}
+	all.Wait()
 }
 
 func (w *worker) say(format string, args ...any) { fmt.Fprintf(w.said, format+"\n", args...) }
@@ -364,11 +378,7 @@ type userSession struct {
 }
 
 // user is a process with all folders open.
-func (w *worker) user() func() {
-	a, err := OpenAccount(w.root, soakOptions)
-	if err != nil {
-		w.wrong("%v", err)
-	}
+func (w *worker) user(a *Account) func() {
 	var sessions []*userSession
 	for _, name := range soakFolders {
 		f, err := a.Folder(name)
@@ -465,10 +475,33 @@ func (s *userSession) look() {
 			s.means[uid] = id
 		}
 	}
+	s.parse(v)
 	if w.rnd.IntN(10) == 0 {
 		text, _ := json.Marshal(s.model)
 		os.WriteFile(s.saved()+".tmp", text, 0o600)
 		os.Rename(s.saved()+".tmp", s.saved())
+	}
+}
+
+// parse reads some messages through the cache of parsed ones: whatever happens to it, it never has another message.
+func (s *userSession) parse(v *View) {
+	r := v.Reader()
+	defer r.Close()
+	for range 20 {
+		if v.Len() == 0 {
+			return
+		}
+		i := s.w.rnd.IntN(v.Len())
+		record, err := r.Get(i)
+		if errors.Is(err, ErrExpunged) {
+			continue
+		}
+		if err != nil {
+			s.w.wrong("%s: UID %d: %v", s.f.Name(), v.UID(i), err)
+		}
+		if id := s.means[v.UID(i)]; id != "" && !strings.Contains(string(record.Header), "Subject: "+id+"\r\n") {
+			s.w.wrong("%s: the cache has %q for UID %d, which is %s", s.f.Name(), record.Header, v.UID(i), id)
+		}
 	}
 }
 
@@ -502,7 +535,7 @@ func (s *userSession) raise(c client) {
 	have := s.highest()
 	have.Validity, have.Next, have.ModSeq = c.Validity, max(have.Next, c.Next), max(have.ModSeq, c.ModSeq)
 	text, _ := json.Marshal(have)
-	temp := fmt.Sprintf("%s.%d", s.figures(), os.Getpid())
+	temp := s.figures() + "." + s.w.name
 	os.WriteFile(temp, text, 0o600)
 	os.Rename(temp, s.figures())
 }

@@ -13,7 +13,8 @@ import (
 type Author struct {
 	Address string `json:"address,omitempty"`
 	Domain  string `json:"domain,omitempty"` // as an A-label; what DMARC is about
-	Why     string `json:"why,omitempty"`    // nobody: what is wrong with From. Such a message should be refused
+	Why     string `json:"why,omitempty"`    // what is wrong with From, and there is no Domain. Such a message should be refused
+	Nobody  bool   `json:"nobody,omitempty"` // but for this: From can be read in one way only and names no domain, as old bounces do (MAILER-DAEMON)
 	Display string `json:"display,omitempty"`
 	Claims  string `json:"claims,omitempty"` // another address, in the display name (S056)
 }
@@ -39,14 +40,14 @@ func (m *message) author() Author {
 	}
 	display, p, err := parseAuthor(f.value)
 	if err != nil {
-		return Author{Why: "From " + err.Error()}
+		return Author{Why: "From " + err.Error(), Nobody: errors.Is(err, errNobody)}
 	}
 	domain, err := p.DomainASCII()
 	if err == nil {
 		domain, err = dnsName(domain)
 	}
 	if err != nil || !strings.Contains(domain, ".") {
-		return Author{Why: "the address in From has no domain that DNS could know"}
+		return Author{Why: "the address in From has no domain that DNS could know", Nobody: err == nil}
 	}
 	if seen := part.Addresses(f.value); len(seen) != 1 || seen[0].Group != 0 || !strings.EqualFold(seen[0].Host, p.Domain) && !sameDomain(seen[0].Host, p.Domain) {
 		return Author{Why: "From can be read in more than one way"} // IMAP's envelope would show another
@@ -95,12 +96,15 @@ func parseAuthor(value []byte) (display string, p address.Path, err error) {
 	case err != nil:
 		return "", p, errors.New("has no address: " + err.Error())
 	case p.Domain == "":
-		return "", p, errors.New("has an address without a domain")
+		return "", p, errNobody
 	case p.IsLiteral():
 		return "", p, errors.New("has an address literal")
 	}
 	return strings.Join(words, " "), p, nil
 }
+
+// errNobody is a From without a domain, in which no domain can be seen either.
+var errNobody = errors.New("has an address without a domain")
 
 // splitAuthor takes the words before the angle brackets, and what is in them, apart.
 func splitAuthor(rest []byte) (words []string, addr string, err error) {
@@ -120,6 +124,9 @@ func splitAuthor(rest []byte) (words []string, addr string, err error) {
 			return nil, "", errors.New("has a " + string(c) + " that does not belong there")
 		case '<':
 			end := bytes.IndexByte(rest, '>')
+			if end == 1 && addr == "" && len(bytes.TrimSpace(rest)) == 2 && !strings.Contains(strings.Join(words, ""), "@") {
+				return nil, "", errNobody // MAILER-DAEMON <>
+			}
 			if addr != "" || end < 2 {
 				return nil, "", errors.New("has not one address in < >")
 			}

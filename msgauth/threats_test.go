@@ -243,6 +243,16 @@ func TestS054Author(t *testing.T) {
 	}
 }
 
+// Old bounces have such a From. Nobody can be taken for another by it.
+func TestNobody(t *testing.T) {
+	for from, nobody := range map[string]bool{"MAILER-DAEMON": true, "Mail Delivery <MAILER-DAEMON>": true, "MAILER-DAEMON <>": true, "root@localhost": true,
+		"<>": true, "a@bank.example <>": false, "<> a@bank.example": false, "a, b": false, "a@b@c": false, "x (a@bank.example": false} {
+		if r := judge(t, zone{}, stranger, "From: "+from+"\n\n"); r.Author.Nobody != nobody || r.Author.Why == "" || r.DMARC.Result != PermError {
+			t.Errorf("%s: %+v", from, r.Author)
+		}
+	}
+}
+
 // S056: another address in the display name is told, and decides nothing.
 func TestS056DisplayName(t *testing.T) {
 	r := judge(t, exampleZone(), alice, "From: \"boss@bank.example\" <alice@example.org>\n\n")

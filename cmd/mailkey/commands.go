@@ -114,8 +114,8 @@ func (t *tool) resolver() *dns.Resolver {
 
 // host is the machine the records are about.
 func (t *tool) host() (h mailkey.Host, err error) {
-	if h.Name = cmp.Or(t.String("host"), t.conf.Hostname); h.Name == "" {
-		return h, usage("which host is mail for? say --host, or hostname in mail.toml")
+	if h.Name = cmp.Or(t.String("host"), t.conf.Hostname); !strings.Contains(h.Name, ".") {
+		return h, usage(fmt.Sprintf("which host is the mail for? %q is no full name: say --host, or hostname in mail.toml", h.Name))
 	}
 	for _, a := range t.StringSlice("address") {
 		addr, err := netip.ParseAddr(a)

@@ -46,14 +46,21 @@ func LoginIMAP(conn net.Conn, user string) (*IMAP, error) {
 
 // NewIMAP reads the greeting.
 func NewIMAP(conn net.Conn) (c *IMAP, err error) {
-	c = &IMAP{conn: conn}
-	c.r = bufio.NewReader(countReader{conn, &c.Octets})
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if c, err = TalkIMAP(conn); err != nil {
+		return nil, err
+	}
 	if c.Greeting, err = c.Line(); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// TalkIMAP goes on where there is no greeting: after STARTTLS.
+func TalkIMAP(conn net.Conn) (*IMAP, error) {
+	c := &IMAP{conn: conn}
+	c.r = bufio.NewReader(countReader{conn, &c.Octets})
+	return c, conn.SetDeadline(time.Now().Add(20 * time.Second))
 }
 
 type countReader struct {

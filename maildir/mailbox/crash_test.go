@@ -307,6 +307,49 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// An mb-uids most of which went is written anew; others who have it open go on.
+func TestUIDsGetThin(t *testing.T) {
+	defer func(was int64) { thinAbove = was }(thinAbove)
+	s := newScene(t)
+	_, other := process(t, s.root)
+	v := look(t, other)
+	for range 20 {
+		a, err := s.f.Append()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Write([]byte("x\n"))
+		uids, err := s.f.CommitAll(ctx, []*Appender{a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.f.Delete(ctx, uids); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := len(s.read("mb-uids"))
+	thinAbove = 0
+	s.f.mu.Lock()
+	done, err := s.f.begin(ctx)
+	if err == nil {
+		err = errors.Join(s.f.thin(), s.f.startOver())
+		done()
+	}
+	s.f.mu.Unlock()
+	if now := len(s.read("mb-uids")); err != nil || now >= size {
+		t.Errorf("%d octets, %d before: %v", now, size, err)
+	}
+	w := s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+	if got := shown(look(t, other)); got != shown(w) || look(t, other).Counts().UIDNext != w.Counts().UIDNext {
+		t.Errorf("another process sees\n%s", got)
+	}
+	if gone := w.VanishedSince(v.Counts().HighestModSeq, nil); !gone.Has(4) || gone.Has(3) {
+		t.Errorf("vanished %v", gone)
+	}
+	s.next("next-boot")
+	s.wants("1 1.m S\n2 2.m S\n3 3.m S\n")
+}
+
 // UIDs that have run out: a new UIDVALIDITY, and nothing runs over.
 func TestUIDsRunOut(t *testing.T) {
 	s := newScene(t)

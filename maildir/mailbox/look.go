@@ -328,7 +328,7 @@ func (f *Folder) leaveLog(old uint64) {
 func (f *Folder) rotateIfLong() {
 	most := min(max(128<<10, int64(f.totals.messages)*100/8), 4<<20)
 	if f.pos > most {
-		if err := f.startOver(); err != nil {
+		if err := errors.Join(f.thin(), f.startOver()); err != nil {
 			f.opened = false
 		}
 	}

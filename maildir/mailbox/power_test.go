@@ -269,6 +269,28 @@ var acts = []struct {
 		}
 		return w.append(w.box, "after the rebuild\n")
 	}},
+	{"thin", func(w *witness, disk *faultdisk.Disk) error { // mb-uids written anew among changes
+		defer func(was int64) { thinAbove = was }(thinAbove)
+		thinAbove = 0
+		w.box.Delete(ctx, sequence.Set{{Lo: 2, Hi: 3}})
+		w.box.mu.Lock()
+		done, err := w.box.begin(ctx)
+		if err == nil {
+			err = errors.Join(w.box.thin(), w.box.startOver())
+			done()
+		}
+		if err != nil {
+			w.box.opened = false
+		}
+		w.box.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err := w.look(); err != nil {
+			return err
+		}
+		return w.append(w.box, "after mb-uids was written anew\n")
+	}},
 	{"many", func(w *witness, disk *faultdisk.Disk) error { // beyond the reservation
 		for i := range 600 {
 			disk.Put(fmt.Sprintf("mail/bob/Maildir/new/17953216%03d.x", i), fmt.Sprintf("many %d\n", i))

@@ -172,6 +172,31 @@ func (f *Folder) replaceUIDs(u *uids) error {
 	return nil
 }
 
+// thinAbove is the size of an mb-uids that may be worth writing anew.
+var thinAbove int64 = 1 << 20
+
+// thin writes mb-uids without the messages that went, when those are most of it. The lock is held, and a snapshot must follow that knows
+// its new size.
+func (f *Folder) thin() error {
+	if f.totals.uidsSize < thinAbove || f.totals.uidsSize < 300*int64(f.totals.messages) {
+		return nil
+	}
+	text, err := f.readFile(uidsName)
+	if err != nil {
+		return err
+	}
+	u, err := parseUIDs(text)
+	if err != nil {
+		return err
+	}
+	if u.torn || u.size != f.totals.uidsSize { // not what we know: the next look sees to it
+		return nil
+	}
+	u.next = max(u.next, f.totals.uidNext)
+	u.forget(time.Now().Unix() - int64(60*24*time.Hour/time.Second))
+	return f.replaceUIDs(u)
+}
+
 // salvaged is what old caches still know: they may be of another run of the machine, or lag behind mb-uids.
 type salvaged struct {
 	view    *View

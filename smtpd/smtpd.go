@@ -148,9 +148,6 @@ func (srv *Server) prepare() {
 func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listener) error {
 	srv.prepare()
 	defer context.AfterFunc(ctx, srv.stop)()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make(chan error, len(listeners))
 	for name, on := range listeners {
 		svc, ok := serviceNamed(name)
 		if !ok {
@@ -162,16 +159,14 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 		for _, l := range on {
 			srv.Log.Start(name, l.Addr().String())
 		}
-		go func() {
-			defer cancel() // one that cannot go on ends all: a supervisor starts us again
-			errs <- listen.Serve(ctx, on, srv.limits(), func(c net.Conn) { srv.serve(svc, c) }, func(c net.Conn) { srv.refuse(svc, c) })
-		}()
 	}
-	var err error
-	for range listeners {
-		err = errors.Join(err, <-errs)
+	on := func(do func(service, net.Conn)) func(string, net.Conn) {
+		return func(name string, c net.Conn) {
+			svc, _ := serviceNamed(name)
+			do(svc, c)
+		}
 	}
-	return err
+	return listen.ServeAll(ctx, listeners, srv.limits(), on(srv.serve), on(srv.refuse))
 }
 
 func (srv *Server) limits() listen.Limits {

@@ -1,13 +1,10 @@
 package smtpd
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 
 	"pennypost/internal/certs"
 	"pennypost/internal/config"
@@ -49,40 +46,6 @@ func Inherited(service, listening bool) (conn net.Conn, log io.Writer) {
 // Listeners are the sockets to serve, by service: those handed to us, else those of the flags ("mx=127.0.0.1:25"), else
 // those of mail.toml.
 func Listeners(set *config.SMTPD, flags []string) (map[string][]net.Listener, error) {
-	passed, err := listen.Passed()
-	if err != nil {
-		return nil, err
-	}
-	if len(passed) > 0 {
-		for name := range passed {
-			if !slices.Contains(Services, name) {
-				return nil, errors.New("socket " + name + ": no such service, LISTEN_FDNAMES has mx submission submissions lmtp")
-			}
-		}
-		return passed, nil
-	}
-	want := map[string][]string{"mx": set.MX, "submission": set.Submission, "submissions": set.Submissions, "lmtp": set.LMTP}
-	if len(flags) > 0 {
-		clear(want)
-	}
-	for _, f := range flags {
-		name, address, ok := strings.Cut(f, "=")
-		if !ok || !slices.Contains(Services, name) {
-			return nil, errors.New("--listen wants SERVICE=ADDRESS, with a service of mx submission submissions lmtp")
-		}
-		want[name] = append(want[name], address)
-	}
-	open := map[string][]net.Listener{}
-	for name, addresses := range want {
-		if len(addresses) == 0 {
-			continue
-		}
-		if open[name], err = listen.Open(addresses); err != nil {
-			return nil, err
-		}
-	}
-	if len(open) == 0 {
-		return nil, errors.New("nothing to listen on: see smtpd.mx in mail.toml(5), or --listen")
-	}
-	return open, nil
+	return listen.Services(map[string][]string{"mx": set.MX, "submission": set.Submission, "submissions": set.Submissions, "lmtp": set.LMTP},
+		flags, "smtpd.mx")
 }

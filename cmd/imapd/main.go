@@ -47,6 +47,6 @@ func run(c *cli.Context) error {
 	if served, err := srv.Inherited(ctx, conf, c.String("service"), c.String("user"), c.Path("maildir")); served || err != nil {
 		return err
 	}
-	go imapd.ReloadOn(syscall.SIGHUP, certs)
+	go certs.ReloadOn(syscall.SIGHUP)
 	return srv.Listen(ctx, &conf.IMAPD, c.StringSlice("listen"))
 }

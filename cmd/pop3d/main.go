@@ -52,6 +52,6 @@ func run(c *cli.Context) error {
 		srv.Handle(ctx, conn, c.String("service") == "pop3s")
 		return nil
 	}
-	go pop3d.ReloadOn(syscall.SIGHUP, certs)
+	go certs.ReloadOn(syscall.SIGHUP)
 	return srv.Listen(ctx, &conf.POP3D, c.StringSlice("listen"))
 }

@@ -347,3 +347,50 @@ func addSeal(t testing.TB, text string, k Key, host string) string {
 	}
 	return string(set) + text
 }
+
+// S060: what a client says of itself is escaped and capped wherever we write it.
+func TestS060Names(t *testing.T) {
+	for _, helo := range []string{"a\r\nX-Spam: no", "\x1b[31m", strings.Repeat("x", 1000) + ".example", "\x00", "a;dmarc=pass", "é.example", "\xff"} {
+		client := stranger
+		client.HELO, client.From.Local = helo, helo
+		r := judge(t, exampleZone(), client, letter)
+		text := r.Header()
+		back, err := ParseResults(strings.TrimPrefix(text, "Authentication-Results:"))
+		if err != nil || len(back.Methods) != 5 || strings.ContainsAny(text, "\r\x00\x1b") || strings.Contains(text, "\nX") {
+			t.Errorf("%q: %v\n%q", helo, err, text)
+		}
+		for line := range strings.Lines(text) {
+			if len(line) > 500 {
+				t.Errorf("%.20q: a line of %d octets", helo, len(line))
+			}
+		}
+		if line := r.Checks(); strings.ContainsAny(line, "\r\n\x00\x1b;") {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+// Memory does not grow with the body, and a header beyond the bounds proves nothing.
+func TestBounds(t *testing.T) {
+	m := &message{headed: func(m *message) { m.want(true); m.want(false) }}
+	m.Write([]byte("From: a@example.org\n\n"))
+	piece := []byte(strings.Repeat("x  y\t\n", 1000))
+	for range 2000 {
+		m.Write(piece)
+	}
+	m.Close()
+	if n := cap(m.head) + cap(m.bodies[0].out) + cap(m.bodies[1].out); n > 100<<10 {
+		t.Errorf("%d octets are kept of a body of %d", n, 2000*len(piece))
+	}
+	for _, head := range []string{strings.Repeat("X: y\n", 3000), "X: " + strings.Repeat("y", 70000) + "\n", strings.Repeat("X: "+strings.Repeat("y", 60000)+"\n", 40), strings.Repeat("x", 3<<20)} {
+		r := judge(t, exampleZone(), stranger, head+signed(t, letter, testKeys()...))
+		for _, d := range r.DKIM {
+			if d.Result == Pass {
+				t.Errorf("%.10q: %+v", head, d)
+			}
+		}
+		if r.DMARC.Result != PermError {
+			t.Errorf("%.10q: %+v", head, r.DMARC)
+		}
+	}
+}

@@ -111,7 +111,7 @@ func TestNewDomain(t *testing.T) {
 	if out := must("list"); strings.Count(out, "\n") != 1 {
 		t.Error(out)
 	}
-	for _, args := range [][]string{{"create"}, {"hello"}, {"dns", "example.org"}, {"create", "example.org", "--selector", "x"}, {}} {
+	for _, args := range [][]string{{"create"}, {"hello"}, {"dns", "example.org", "--host", "mx"}, {"create", "example.org", "--selector", "x"}, {}} {
 		var bad usage
 		if out, err := call(t, "", append([]string{"--domains", dir}, args...)...); !errors.As(err, &bad) && len(args) > 0 && args[0] != "hello" {
 			t.Errorf("%v: %v\n%s", args, err, out)

@@ -177,13 +177,14 @@ func TestAfterRefusal(t *testing.T) {
 // 452 after accepted recipients means the rest in another transaction (RFC 5321 section 4.5.3.1.10); LIMITS says so beforehand.
 func TestManyRecipients(t *testing.T) {
 	for name, ext := range map[string][]string{
-		"452":     modern,
-		"RCPTMAX": append([]string{"LIMITS RCPTMAX=3"}, modern...),
-		"MAILMAX": append([]string{"LIMITS RCPTMAX=3 MAILMAX=1"}, modern...),
+		"452":           modern,
+		"RCPTMAX":       append([]string{"LIMITS RCPTMAX=3"}, modern...),
+		"MAILMAX":       append([]string{"LIMITS RCPTMAX=3 MAILMAX=1"}, modern...),
+		"RCPTDOMAINMAX": append([]string{"LIMITS RCPTDOMAINMAX=1"}, modern...),
 	} {
 		p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) {
 			d.say("220 mx.test")
-			n := 0
+			n, domains := 0, map[string]bool{} // of one transaction
 			for {
 				line := d.line()
 				switch verb, _, _ := strings.Cut(line, " "); verb {
@@ -192,7 +193,13 @@ func TestManyRecipients(t *testing.T) {
 				case "EHLO":
 					d.say("250-mx.test", "250-"+strings.Join(ext, "\r\n250-"), "250 HELP")
 				case "RCPT":
-					if n++; n > 3 {
+					_, domain, _ := strings.Cut(line, "@")
+					if domains[domain] = true; name == "RCPTDOMAINMAX" {
+						if len(domains) > 1 {
+							t.Errorf("%s: in one transaction: %v", name, domains)
+						}
+						d.say("250 2.1.5 ok")
+					} else if n++; n > 3 {
 						if name != "452" {
 							t.Errorf("%s: more than RCPTMAX", name)
 						}
@@ -203,21 +210,28 @@ func TestManyRecipients(t *testing.T) {
 				case "BDAT":
 					io.CopyN(io.Discard, d.r, 19)
 					d.say("250 2.6.0 ok")
-					n = 0
+					n, domains = 0, map[string]bool{}
 				default:
 					d.say("250 2.0.0 ok")
 				}
 			}
 		})
-		c, _ := newClient(t, zone, p.port, nil)
+		c, _ := newClient(t, zone+"\nother.test MX 5 mx.example.test", p.port, nil)
 		var rcpts []string
 		for i := range 10 {
-			rcpts = append(rcpts, fmt.Sprintf("r%d@example.test", i))
+			domain := "example.test"
+			if name == "RCPTDOMAINMAX" && i%2 == 0 {
+				domain = "EXAMPLE.test"
+			}
+			if name == "RCPTDOMAINMAX" && i%3 == 0 {
+				domain = "other.test"
+			}
+			rcpts = append(rcpts, fmt.Sprintf("r%d@%s", i, domain))
 		}
 		if got := deliver(t, c, site, letter{rcpts: rcpts}); strings.Count(got, "K ") != 10 {
 			t.Errorf("%s: %s", name, got)
 		}
-		want := map[string]int{"452": 1, "RCPTMAX": 1, "MAILMAX": 4}[name]
+		want := map[string]int{"452": 1, "RCPTMAX": 1, "MAILMAX": 4, "RCPTDOMAINMAX": 1}[name]
 		if p.connections() != want {
 			t.Errorf("%s: %d connections, want %d", name, p.connections(), want)
 		}

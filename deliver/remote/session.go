@@ -47,7 +47,7 @@ type extensions struct {
 	pipelining, chunking, eightBit, utf8, dsn, binary, starttls, size bool
 	maxSize                                                           int64 // 0: no limit known
 	auth                                                              []string
-	rcptMax, mailMax                                                  int // RFC 9422; 0: not said
+	rcptMax, mailMax, domainMax                                       int // RFC 9422; 0: not said
 }
 
 // open connects to a host and gets the session to where MAIL may be said.
@@ -190,6 +190,8 @@ func (e *extensions) add(line []byte) {
 				e.rcptMax = n
 			case key == "MAILMAX":
 				e.mailMax = n
+			case key == "RCPTDOMAINMAX":
+				e.domainMax = n
 			}
 		}
 	default:

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ func (s *session) send(m *message, rcpts []*recipient) *trouble {
 		if s.ext.rcptMax > 0 {
 			most = s.ext.rcptMax
 		}
-		now := rcpts[:min(most, len(rcpts))]
+		now := rcpts[:s.together(rcpts, most)]
 		rest := rcpts[len(now):]
 		again, t := s.transact(m, now)
 		if t != nil {
@@ -44,6 +45,26 @@ func (s *session) send(m *message, rcpts []*recipient) *trouble {
 		}
 	}
 	return nil
+}
+
+// together is how many of rcpts, at most, one transaction may have. Where the host limits the domains too, those of one
+// domain are brought together.
+func (s *session) together(rcpts []*recipient, most int) int {
+	most = min(most, len(rcpts))
+	if s.ext.domainMax == 0 {
+		return most
+	}
+	slices.SortStableFunc(rcpts, func(a, b *recipient) int { return strings.Compare(a.to.DomainUnicode(), b.to.DomainUnicode()) })
+	domains, last := 0, ""
+	for i, r := range rcpts[:most] {
+		if d := r.to.DomainUnicode(); i == 0 || d != last {
+			if domains++; domains > s.ext.domainMax {
+				return i
+			}
+			last = d
+		}
+	}
+	return most
 }
 
 // suits checks that the host can carry the message (RFC 1870 section 6, RFC 6152 section 3, RFC 6531 section 3.5). If not,

@@ -94,3 +94,33 @@ func FuzzIndex(f *testing.F) {
 		(&Record{parts: index}).Parts()
 	})
 }
+
+// Whatever the list of another server holds: UIDs within bounds, below the next one, and a file of ours that says the same.
+func FuzzForeignLists(f *testing.F) {
+	f.Add([]byte("3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n25006 W5000 P0000aaaa G1 S7 :1.kurkku,S=1355,W=1394:2,S\n25007 :2.b\n"))
+	f.Add([]byte("1 1275660208 25022\n25006 1.kurkku,S=1355\n"))
+	f.Add([]byte("2 1275660208 25022\n25006 :x\n4294967295 :y\n0 :z\n-1 :w\n"))
+	f.Add([]byte("3 V0 N\n3 V1 N4294967295\n4294967294 :a\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, u := range []*uids{parseDovecot(text), parsePlainList(text)} {
+			if u == nil {
+				continue
+			}
+			for uid, l := range u.live {
+				if uid == 0 || uid >= u.next || l.key == "" {
+					t.Fatalf("UID %d, next %d, key %q", uid, u.next, l.key)
+				}
+			}
+			u.id = "F1"
+			again, err := parseUIDs(u.rewrite(1, time.Unix(1, 0)))
+			if err != nil || len(again.live) != len(u.live) || again.validity != u.validity || again.torn {
+				t.Fatalf("%v: %d messages of %d", err, len(again.live), len(u.live))
+			}
+			for uid, l := range u.live {
+				if again.live[uid].key != l.key {
+					t.Fatalf("UID %d was %q and is %q", uid, l.key, again.live[uid].key)
+				}
+			}
+		}
+	})
+}

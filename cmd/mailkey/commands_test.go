@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"pennypost/internal/dns/fixture"
 	"pennypost/mailkey"
+	"pennypost/msgauth"
+	"pennypost/msgauth/signer"
 )
 
 // call runs a command line and returns what it printed.
@@ -115,6 +119,68 @@ func TestNewDomain(t *testing.T) {
 		var bad usage
 		if out, err := call(t, "", append([]string{"--domains", dir}, args...)...); !errors.As(err, &bad) && len(args) > 0 && args[0] != "hello" {
 			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestMain is also mailkey itself, for whoever starts it.
+func TestMain(m *testing.M) {
+	if os.Getenv("MAILKEY_TEST") != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// The signer as deliver-remote has it: a process at the end of a pipe, asked many times at once.
+func TestPipe(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"example.org", "nokey.example"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := call(t, "", "--domains", dir, "create", "example.org", "--algorithm", "ed25519"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MAILKEY_TEST", "1")
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &signer.Client{Path: exe, Args: []string{"--domains", dir, "sign"}}
+	defer c.Close()
+	digest := func(from string) msgauth.Digest {
+		d, err := msgauth.ReadDigest(strings.NewReader("Authentication-Results: mx.example.org; dmarc=pass\nFrom: " + from + "\n\nx\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	var wait sync.WaitGroup
+	for range 50 {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			fields, err := c.Ask(context.Background(), signer.Request{Lifetime: msgauth.Lifetime, Digest: digest("a@example.org")})
+			if err != nil || !strings.HasPrefix(string(fields), "DKIM-Signature: v=1; a=ed25519-sha256; ") {
+				t.Errorf("%v %s", err, fields)
+			}
+		}()
+	}
+	wait.Wait()
+	fields, err := c.Ask(context.Background(), signer.Request{Seal: true, Domain: "example.org", Host: "mx.example.org", Digest: digest("a@other.example")})
+	if err != nil || !strings.HasPrefix(string(fields), "ARC-Seal: ") || strings.Count(string(fields), "\nARC-") != 2 {
+		t.Errorf("%v %s", err, fields)
+	}
+	for what, r := range map[string]signer.Request{
+		"not ours":       {Digest: digest("a@other.example")},
+		"no key":         {Digest: digest("a@nokey.example")},
+		"two authors":    {Digest: digest("a@example.org, b@example.org")},
+		"nothing to say": {Seal: true, Domain: "example.org", Host: "mx2.example.org", Digest: digest("a@other.example")},
+	} {
+		if fields, err := c.Ask(context.Background(), r); !errors.Is(err, signer.ErrNone) {
+			t.Errorf("%s: %v %s", what, err, fields)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package imapd
 import (
 	"strconv"
 	"strings"
+
+	"pennypost/login"
 )
 
 // capabilities are what is advertised: before login, and after it.
@@ -26,7 +28,7 @@ func (s *session) capabilityList() string {
 	}
 	list := beforeLogin[:len(beforeLogin):len(beforeLogin)]
 	if s.secure {
-		for _, m := range mechanisms() {
+		for _, m := range login.Offer(s.srv.Checker, s.conn) {
 			list = append(list, "AUTH="+m)
 		}
 	} else {

@@ -16,8 +16,6 @@ var loginVerbs = []verb{
 	{"AUTHENTICATE", fresh, (*session).authenticate, nothing, false},
 }
 
-func mechanisms() []string { return login.Mechanisms }
-
 // starttls is RFC 9051 section 6.2.1. Octets that came before the handshake end the session (S025).
 func (s *session) starttls(c *command) reply {
 	if c.End(); c.Err() != nil {
@@ -67,7 +65,7 @@ func (s *session) authenticate(c *command) reply {
 	if !s.secure {
 		return no("PRIVACYREQUIRED", "not without TLS")
 	}
-	exchange, known := login.Start(mechanism)
+	exchange, known := login.Begin(s.srv.Checker, mechanism, "imap", s.remote, s.conn)
 	if !known {
 		return no("CANNOT", "we do not have that mechanism")
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // Sections are the sections of mail.toml that imapd reads.
-var Sections = []string{"mail", "tls", "log", "imapd"}
+var Sections = []string{"mail", "login", "tls", "log", "imapd"}
 
 // Services are the names of what can be served: keys of [imapd], arguments of --service, names of passed sockets.
 var Services = []string{"imap", "imaps"}
@@ -29,7 +29,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	all := domains.FromConfig(conf)
 	srv := &Server{
 		Hostname: conf.Hostname,
-		Checker:  &login.Checker{Domains: all},
+		Checker:  login.FromConfig(conf, all, log.Warn),
 		Domains:  all,
 		Account: func(id *login.Identity) (string, mailbox.Options) {
 			return id.Account.Maildir, options(conf, id.Account)

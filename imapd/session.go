@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pennypost/imapd/wire"
+	"pennypost/internal/certs"
 	"pennypost/internal/sequence"
 	"pennypost/login"
 )
@@ -350,7 +351,7 @@ func wrongState(now, want state) string {
 // startTLS does the handshake and goes on inside it.
 func (s *session) startTLS() bool {
 	s.conn.SetDeadline(time.Now().Add(handshakeTime))
-	conn := tls.Server(s.conn, s.srv.TLS)
+	conn := tls.Server(certs.Watch(s.conn), s.srv.TLS)
 	if err := conn.HandshakeContext(s.ctx); err != nil {
 		s.srv.Log.Warn("imap TLS handshake "+s.remote.String(), err)
 		s.broken = err

@@ -18,17 +18,22 @@ import (
 //
 //	argon2id: $argon2id$v=19$m=65536,t=2,p=1$…
 //	scram-sha-256: SCRAM-SHA-256$10000:…
+//	scram-sha-1: SCRAM-SHA-1$10000:…
 //	scope: smtp pop3
 //	expires: 2027-01-31T00:00:00Z
 //	networks: 192.0.2.0/24 2001:db8::/32
+//	acts-for: *@example.org bob@example.net
 //	note: Alice's telephone
 type Credential struct {
-	Name     string // of the file
-	Argon2id string // PHC string
-	SCRAM    string
+	Name     string   // of the file
+	Argon2id string   // PHC string
+	SCRAM    string   // of SHA-256
+	SCRAM1   string   // of SHA-1
+	TOTP     string   // base32 key of RFC 6238: a code follows the password
 	Scope    []string // services; empty: all
 	Expires  time.Time
 	Networks []netip.Prefix // empty: from everywhere
+	ActsFor  []string       // a master user's: accounts it opens besides its own, USER@DOMAIN or *@DOMAIN
 	Note     string
 }
 
@@ -37,7 +42,25 @@ func New(name, password string, p Params) (Credential, error) {
 	if err := checkPassword(password); err != nil {
 		return Credential{}, err
 	}
-	return Credential{Name: name, Argon2id: newArgon2id(password, p), SCRAM: newSCRAM(password, p)}, nil
+	return made(name, password, random(16), p), nil
+}
+
+// NewBeside makes one for an account that has others: SCRAM needs their salt, for a client says whose account it is and not which password.
+func NewBeside(others []Credential, name, password string, p Params) (Credential, error) {
+	if err := checkPassword(password); err != nil {
+		return Credential{}, err
+	}
+	salt, iterations := new(Checker).salt(scrams[0], others)
+	if salt == nil || iterations < p.Iterations {
+		salt = random(16)
+	} else {
+		p.Iterations = iterations
+	}
+	return made(name, password, salt, p), nil
+}
+
+func made(name, password string, salt []byte, p Params) Credential {
+	return Credential{Name: name, Argon2id: newArgon2id(password, p), SCRAM: newSCRAM("SCRAM-SHA-256", password, salt, p), SCRAM1: newSCRAM("SCRAM-SHA-1", password, salt, p)}
 }
 
 func checkPassword(password string) error {
@@ -55,7 +78,7 @@ func checkPassword(password string) error {
 // Allows reports whether the credential may be used for the request at all.
 func (k Credential) Allows(r Request, now time.Time) bool {
 	switch {
-	case k.Argon2id == "" && k.SCRAM == "":
+	case k.Argon2id == "" && k.SCRAM == "" && k.SCRAM1 == "":
 		return false
 	case len(k.Scope) > 0 && !slices.Contains(k.Scope, r.Service):
 		return false
@@ -64,6 +87,17 @@ func (k Credential) Allows(r Request, now time.Time) bool {
 	}
 	remote := r.Remote.Unmap().WithZone("")
 	return len(k.Networks) == 0 || slices.ContainsFunc(k.Networks, func(n netip.Prefix) bool { return n.Contains(remote) })
+}
+
+// actsAs reports whether the credential opens the account that was asked for (RFC 4616 section 2).
+func (k Credential) actsAs(who finding) bool {
+	if who.account == nil || who.owner == nil {
+		return false
+	}
+	if who.account.User == who.owner.User && who.account.Domain == who.owner.Domain {
+		return true
+	}
+	return slices.Contains(k.ActsFor, "*@"+who.account.Domain) || slices.Contains(k.ActsFor, who.account.User+"@"+who.account.Domain)
 }
 
 // String is the text of the file.
@@ -76,6 +110,8 @@ func (k Credential) String() string {
 	}
 	line("argon2id", k.Argon2id)
 	line("scram-sha-256", k.SCRAM)
+	line("scram-sha-1", k.SCRAM1)
+	line("totp", k.TOTP)
 	line("scope", strings.Join(k.Scope, " "))
 	if !k.Expires.IsZero() {
 		line("expires", k.Expires.UTC().Format(time.RFC3339))
@@ -85,6 +121,7 @@ func (k Credential) String() string {
 		nets = append(nets, n.String())
 	}
 	line("networks", strings.Join(nets, " "))
+	line("acts-for", strings.Join(k.ActsFor, " "))
 	line("note", k.Note)
 	return b.String()
 }
@@ -124,13 +161,18 @@ func (k *Credential) set(key, value string) (err error) {
 		_, _, _, err = parseArgon2id(value)
 	case "scram-sha-256":
 		k.SCRAM = value
-		_, err = ParseSCRAM(value)
+		_, err = parseSCRAM("SCRAM-SHA-256", value)
+	case "scram-sha-1":
+		k.SCRAM1 = value
+		_, err = parseSCRAM("SCRAM-SHA-1", value)
 	case "scope":
 		k.Scope, err = ParseScope(value)
 	case "expires":
 		k.Expires, err = ParseExpires(value)
 	case "networks":
 		k.Networks, err = ParseNetworks(value)
+	case "acts-for":
+		k.ActsFor, err = ParseActsFor(value)
 	case "note":
 		k.Note = value
 	default:
@@ -170,6 +212,18 @@ func ParseNetworks(text string) (nets []netip.Prefix, err error) {
 		nets = append(nets, n)
 	}
 	return nets, nil
+}
+
+// ParseActsFor reads accounts with spaces or commas between them: bob@example.net, *@example.org.
+func ParseActsFor(text string) (list []string, err error) {
+	for _, word := range fields(text) {
+		user, domain, ok := strings.Cut(word, "@")
+		if user = domains.Normalise(user); !ok || domains.CheckDomain(domain) != nil || user != "*" && domains.CheckUser(user) != nil {
+			return nil, errors.New("acts-for: write USER@DOMAIN or *@DOMAIN, with the name of the domain's directory")
+		}
+		list = append(list, user+"@"+domain)
+	}
+	return list, nil
 }
 
 func fields(text string) []string {

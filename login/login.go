@@ -1,12 +1,14 @@
 /*
-Package login says who is there: it reads SASL exchanges (RFC 4616 PLAIN, and LOGIN) and checks them against the credential files
-of an account. It is what mailauthd will serve; today it runs in the servers' own processes.
+Package login says who is there: it reads SASL exchanges (SCRAM of RFC 5802 and RFC 7677, PLAIN of RFC 4616, and LOGIN) and checks
+them against the credential files of an account.
 
 	users/alice/credentials/main         a credential: a text file, domains(5); rm revokes it
 	users/alice/credentials/phone        a second one, with its own password, scope and expiry
 
 Files are read at every login, so a change counts at once. What is remembered is only that a password fitted a verifier,
 under a key that dies with the process; the next login with the same password against the same file then needs no argon2id.
+
+What is remembered for all processes is in State.
 */
 package login
 
@@ -14,11 +16,13 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
 
+	"pennypost/internal/config"
 	"pennypost/internal/domains"
 )
 
@@ -31,7 +35,8 @@ var ErrBusy = errors.New("too many logins at once")
 // Identity is who logged in.
 type Identity struct {
 	Account    *domains.Account
-	Authcid    string // whose credentials they were
+	Authcid    string // whose credentials they were: another's name for a master user
+	Authzid    string // whose account it is, as the client said it; "" is the same as Authcid
 	Credential string // file name of the credential: "main", "phone"
 }
 
@@ -42,21 +47,48 @@ type Request struct {
 	Authcid  string
 	Password string
 	Remote   netip.Addr
+
+	mechanism string   // "" is one that shows us the password
+	outcome   *outcome // of an exchange that has verified already
+}
+
+// outcome is what an exchange found.
+type outcome struct {
+	id  *Identity
+	err error
 }
 
 // Checker checks. It is safe for concurrent use; argon2id runs are bounded in number.
 type Checker struct {
-	Domains  *domains.Domains
-	Params   Params        // what a name without credentials costs; zero is DefaultParams
-	Parallel int           // argon2id runs at once, each with its memory; 0 is one a processor, at least 2
-	Wait     time.Duration // longest wait for one of them; 0 is 5 s
+	Domains    *domains.Domains
+	Params     Params        // what a name without credentials costs; zero is DefaultParams
+	Parallel   int           // argon2id runs at once, each with its memory; 0 is one a processor, at least 2
+	Wait       time.Duration // longest wait for one of them; 0 is 5 s
+	Mechanisms []string      // of All, to be offered; empty: all
+	State      *State        // what is remembered for all processes; nil: nothing is
+	Warn       func(what string, err error)
 
-	once  sync.Once
-	slots chan struct{}
-	known known
-	empty Credential                             // what a missing name is compared with
-	runs  func(phc string, password string) bool // verify; tests count it
-	now   func() time.Time
+	once   sync.Once
+	slots  chan struct{}
+	known  known
+	secret [32]byte
+	empty  Credential                             // what a missing name is compared with
+	runs   func(phc string, password string) bool // verify; tests count it
+	now    func() time.Time
+}
+
+// Sections are those of mail.toml(5) that FromConfig needs.
+var Sections = []string{"mail", "login"}
+
+// FromConfig is the checker mail.toml describes. warn is told what an admin should know.
+func FromConfig(conf *config.Config, where *domains.Domains, warn func(what string, err error)) *Checker {
+	return &Checker{
+		Domains:    where,
+		Parallel:   conf.Login.Parallel,
+		Mechanisms: conf.Login.Mechanisms,
+		State:      NewState(filepath.Join(conf.State, "auth")),
+		Warn:       warn,
+	}
 }
 
 func (c *Checker) setup() {
@@ -75,9 +107,13 @@ func (c *Checker) setup() {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	if c.Warn == nil {
+		c.Warn = func(string, error) {}
+	}
 	c.slots = make(chan struct{}, c.Parallel)
 	c.known.setup()
 	c.empty = decoy(c.Params)
+	c.secret = c.State.secret()
 }
 
 // Check takes as long for a name that does not exist as for one that does.
@@ -86,50 +122,86 @@ func (c *Checker) setup() {
 // on one that fits nothing. (Only files written by hand without a SCRAM verifier cost a run each.)
 func (c *Checker) Check(ctx context.Context, r Request) (*Identity, error) {
 	c.once.Do(c.setup)
-	account, credentials, broken := c.find(r)
-	for _, k := range c.candidates(r.Password, credentials) {
+	if r.outcome != nil {
+		return r.outcome.id, r.outcome.err
+	}
+	return c.attempt(ctx, r, c.find(r), func(who finding) (Credential, error) {
+		return c.password(ctx, r.Password, who.credentials)
+	})
+}
+
+// attempt has the credentials of who tried by verify, and makes an identity of the one that fits.
+func (c *Checker) attempt(ctx context.Context, r Request, who finding, verify func(finding) (Credential, error)) (*Identity, error) {
+	k, err := verify(who)
+	switch {
+	case errors.Is(err, ErrCredentials) && who.broken != nil: // it may have been the right one
+		return nil, who.broken
+	case err != nil:
+		return nil, err
+	case who.account == nil || !k.Allows(r, c.now()) || !k.actsAs(who):
+		return nil, ErrCredentials
+	}
+	return &Identity{Account: who.account, Authcid: r.Authcid, Authzid: r.Authzid, Credential: k.Name}, nil
+}
+
+// password finds the credential that a password fits.
+func (c *Checker) password(ctx context.Context, password string, credentials []Credential) (Credential, error) {
+	for _, k := range c.candidates(password, credentials) {
 		fits := true // a file with SCRAM alone has been compared already
 		if k.Argon2id != "" {
 			var err error
-			if fits, err = c.verify(ctx, k.Argon2id, r.Password); err != nil {
-				return nil, err
+			if fits, err = c.verify(ctx, k.Argon2id, password); err != nil {
+				return k, err
 			}
 		}
 		if fits && k.Name != "" {
-			return &Identity{Account: account, Authcid: r.Authcid, Credential: k.Name}, nil
+			return k, nil
 		}
 	}
-	if broken != nil { // it may have been the right one
-		return nil, broken
-	}
-	return nil, ErrCredentials
+	return Credential{}, ErrCredentials
 }
 
-// find gives the credentials that may be used: none for nobody. The error is temporary: what could not be read.
-func (c *Checker) find(r Request) (*domains.Account, []Credential, error) {
-	account, err := c.Domains.Login(r.Authcid)
-	if errors.Is(err, domains.ErrNoAccount) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if r.Authzid != "" && r.Authzid != r.Authcid { // RFC 4616 section 2: nobody acts for another here
-		other, err := c.Domains.Login(r.Authzid)
-		if err != nil && !errors.Is(err, domains.ErrNoAccount) {
-			return nil, nil, err
-		}
-		if err != nil || other.User != account.User || other.Domain != account.Domain {
-			return account, nil, nil
-		}
-	}
-	if r.Password == "" || len(r.Password) > MaxPassword {
-		return account, nil, nil
-	}
-	all, err := ReadCredentials(account.Dir)
-	now := c.now()
-	return account, slices.DeleteFunc(all, func(k Credential) bool { return !k.Allows(r, now) }), err
+// finding is whom a request speaks of.
+type finding struct {
+	owner       *domains.Account // whose credentials they are; nil is nobody
+	account     *domains.Account // whose account is asked for; the owner's where no other was named
+	credentials []Credential     // of the owner, that may be used at all
+	broken      error            // temporary: what could not be read
 }
+
+// find gives the credentials that may be used: none for nobody.
+func (c *Checker) find(r Request) (who finding) {
+	who.owner, who.broken = c.account(r.Authcid)
+	if who.owner == nil || who.broken != nil {
+		return who
+	}
+	who.account = who.owner
+	if r.Authzid != "" && r.Authzid != r.Authcid {
+		if who.account, who.broken = c.account(r.Authzid); who.account == nil || who.broken != nil {
+			return who
+		}
+	}
+	if r.mechanism == "" && (len(r.Password) > MaxPassword) {
+		return who
+	}
+	all, err := ReadCredentials(who.owner.Dir)
+	now := c.now()
+	who.credentials = slices.DeleteFunc(all, func(k Credential) bool { return !k.Allows(r, now) || !k.actsAs(who) })
+	who.broken = err
+	return who
+}
+
+// account is the account of a login name; nil is nobody.
+func (c *Checker) account(name string) (*domains.Account, error) {
+	a, err := c.Domains.Login(name)
+	if errors.Is(err, domains.ErrNoAccount) {
+		return nil, nil
+	}
+	return a, err
+}
+
+// nameOf is a login name in the one form that all its spellings have.
+func (c *Checker) nameOf(name string) string { return c.Domains.LoginName(name) }
 
 // candidates are the credentials to spend argon2id on, or a decoy, which has no name.
 func (c *Checker) candidates(password string, credentials []Credential) (list []Credential) {
@@ -140,10 +212,14 @@ func (c *Checker) candidates(password string, credentials []Credential) (list []
 	}
 	compared := false
 	for _, k := range credentials {
+		verifier := k.SCRAM
+		if verifier == "" {
+			verifier = k.SCRAM1
+		}
 		switch {
-		case k.SCRAM == "":
+		case verifier == "":
 			list = append(list, k)
-		case verifySCRAM(k.SCRAM, password):
+		case verifySCRAM(verifier, password):
 			return []Credential{k}
 		default:
 			compared = true

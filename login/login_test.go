@@ -31,24 +31,24 @@ func house(t testing.TB) string {
 		must(t, os.MkdirAll(path, 0o750))
 		must(t, os.WriteFile(filepath.Join(path, name), []byte(k.String()), 0o640))
 	}
-	write("alice", "main", made(t, "main", "wonderland"))
-	phone := made(t, "phone", "looking glass")
+	write("alice", "main", credential(t, "main", "wonderland"))
+	phone := credential(t, "phone", "looking glass")
 	phone.Scope = []string{"imap", "pop3"}
 	phone.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	write("alice", "phone", phone)
 	must(t, os.MkdirAll(filepath.Join(dir, "example.org/users/bob"), 0o750))
-	old := made(t, "main", "notes")
+	old := credential(t, "main", "notes")
 	old.Expires = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	write("carol", "main", old)
-	one := made(t, "main", "second")
-	one.SCRAM = ""
-	write("dave", "a", func() Credential { k := made(t, "a", "first"); k.SCRAM = ""; return k }())
+	one := credential(t, "main", "second")
+	one.SCRAM, one.SCRAM1 = "", ""
+	write("dave", "a", func() Credential { k := credential(t, "a", "first"); k.SCRAM, k.SCRAM1 = "", ""; return k }())
 	write("dave", "b", one)
-	write("erin", "scram", func() Credential { k := made(t, "x", "scram only"); k.Argon2id = ""; return k }())
+	write("erin", "scram", func() Credential { k := credential(t, "x", "scram only"); k.Argon2id = ""; return k }())
 	return dir
 }
 
-func made(t testing.TB, name, password string) Credential {
+func credential(t testing.TB, name, password string) Credential {
 	t.Helper()
 	k, err := New(name, password, cheap)
 	must(t, err)
@@ -179,11 +179,11 @@ func TestS115Changes(t *testing.T) {
 	check("wonderland", nil, 1)
 	check("wonderland", nil, 0)
 	check("wonderlan", ErrCredentials, 1)
-	must(t, os.WriteFile(file, []byte(made(t, "main", "new").String()), 0o640))
+	must(t, os.WriteFile(file, []byte(credential(t, "main", "new").String()), 0o640))
 	check("wonderland", ErrCredentials, 1)
 	check("new", nil, 1)
 	check("new", nil, 0)
-	k := made(t, "main", "new")
+	k := credential(t, "main", "new")
 	k.Expires = time.Now().Add(-time.Second)
 	must(t, os.WriteFile(file, []byte(k.String()), 0o640))
 	check("new", ErrCredentials, 1)
@@ -207,13 +207,13 @@ func TestS113Authzid(t *testing.T) {
 func TestBrokenFile(t *testing.T) {
 	dir := house(t)
 	c, _ := checker(dir)
-	k := made(t, "x", "looking")
+	k := credential(t, "x", "looking")
 	must(t, os.WriteFile(filepath.Join(dir, "example.org/users/alice/credentials/a-broken"), []byte(k.String()+"scpoe: imap\n"), 0o640))
 	if _, err := c.Check(context.Background(), request("smtp", "alice", "wonderland")); err != nil {
 		t.Error(err)
 	}
 	_, err := c.Check(context.Background(), request("smtp", "alice", "looking"))
-	if err == nil || errors.Is(err, ErrCredentials) || !strings.HasSuffix(err.Error(), "a-broken:3: unknown key, see domains(5)") {
+	if err == nil || errors.Is(err, ErrCredentials) || !strings.HasSuffix(err.Error(), "a-broken:4: unknown key, see domains(5)") {
 		t.Error(err)
 	}
 	if strings.Contains(err.Error(), "argon2id$") {
@@ -222,7 +222,7 @@ func TestBrokenFile(t *testing.T) {
 }
 
 func TestCredentialFile(t *testing.T) {
-	k := made(t, "main", "x")
+	k := credential(t, "main", "x")
 	k.Scope = []string{"smtp", "pop3"}
 	k.Expires = time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
 	k.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")}
@@ -255,7 +255,7 @@ func TestCredentialFile(t *testing.T) {
 
 // What we write down is what a SCRAM server needs (RFC 5802, RFC 7677).
 func TestSCRAMVerifier(t *testing.T) {
-	s, err := ParseSCRAM(newSCRAM("pässwörd", Params{Iterations: 4096}))
+	s, err := parseSCRAM("SCRAM-SHA-256", newSCRAM("SCRAM-SHA-256", "pässwörd", random(16), Params{Iterations: 4096}))
 	must(t, err)
 	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) {
 		return scram.StoredCredentials{

@@ -84,7 +84,7 @@ func FuzzExchange(f *testing.F) {
 				over++
 			}
 			if done && (r.Authcid == "" || r.Password == "" || len(r.Authcid) > maxName || len(r.Password) > MaxPassword || strings.ContainsRune(r.Authcid, 0)) {
-				t.Errorf("%q", r)
+				t.Errorf("%q %d", r.Authcid, len(r.Password))
 			}
 		}
 		if over == 0 {

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -24,7 +23,7 @@ type Params struct {
 	Memory     uint32 // KiB
 	Passes     uint32
 	Lanes      uint8
-	Iterations int // of SCRAM-SHA-256, which the client pays too
+	Iterations int // of SCRAM, which the client pays too
 }
 
 // DefaultParams are for new credentials.
@@ -98,27 +97,27 @@ func verifyArgon2id(phc, password string) bool {
 }
 
 // newSCRAM makes a verifier in the manner of RFC 5803: SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY.
-func newSCRAM(password string, p Params) string {
-	salt := make([]byte, 16)
-	rand.Read(salt)
-	stored, server := scramKeys(password, salt, p.Iterations)
+func newSCRAM(mechanism, password string, salt []byte, p Params) string {
+	stored, server := scramKeys(mechanism, password, salt, p.Iterations)
 	e := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", p.Iterations, e(salt), e(stored), e(server))
+	return fmt.Sprintf("%s$%d:%s$%s:%s", mechanism, p.Iterations, e(salt), e(stored), e(server))
 }
 
 // scramKeys are StoredKey and ServerKey of RFC 5802 section 3.
-func scramKeys(password string, salt []byte, iterations int) (stored, server []byte) {
-	salted, err := pbkdf2.Key(sha256.New, prepare(password), salt, iterations, sha256.Size)
+func scramKeys(mechanism, password string, salt []byte, iterations int) (stored, server []byte) {
+	of := scramOf(mechanism).generate
+	salted, err := pbkdf2.Key(of, prepare(password), salt, iterations, of().Size())
 	if err != nil { // only a FIPS mode says so
 		return make([]byte, 1), nil
 	}
 	sign := func(text string) []byte {
-		h := hmac.New(sha256.New, salted)
+		h := hmac.New(of, salted)
 		h.Write([]byte(text))
 		return h.Sum(nil)
 	}
-	key := sha256.Sum256(sign("Client Key"))
-	return key[:], sign("Server Key")
+	key := of()
+	key.Write(sign("Client Key"))
+	return key.Sum(nil), sign("Server Key")
 }
 
 // SCRAM is a parsed verifier.
@@ -127,45 +126,49 @@ type SCRAM struct {
 	Salt, StoredKey, ServerKey []byte
 }
 
-var errSCRAM = errors.New("scram-sha-256: not SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY")
-
-// ParseSCRAM reads a verifier.
-func ParseSCRAM(text string) (s SCRAM, err error) {
+// parseSCRAM reads a verifier of the mechanism.
+func parseSCRAM(mechanism, text string) (s SCRAM, err error) {
+	wrong := fmt.Errorf("%s: not %s$ITERATIONS:SALT$STOREDKEY:SERVERKEY", strings.ToLower(mechanism), mechanism)
 	part := strings.Split(text, "$")
-	if len(part) != 3 || part[0] != "SCRAM-SHA-256" {
-		return s, errSCRAM
+	if len(part) != 3 || part[0] != mechanism {
+		return s, wrong
 	}
 	count, salt, ok1 := strings.Cut(part[1], ":")
 	stored, server, ok2 := strings.Cut(part[2], ":")
 	if s.Iterations, err = strconv.Atoi(count); err != nil || !ok1 || !ok2 {
-		return s, errSCRAM
+		return s, wrong
 	}
 	if s.Iterations < minIterations || s.Iterations > maxIterations {
-		return s, fmt.Errorf("scram-sha-256: iterations may be up to %d", maxIterations)
+		return s, fmt.Errorf("%s: iterations may be up to %d", strings.ToLower(mechanism), maxIterations)
 	}
 	d := base64.StdEncoding.Strict().DecodeString
 	var err1, err2, err3 error
 	s.Salt, err1 = d(salt)
 	s.StoredKey, err2 = d(stored)
 	s.ServerKey, err3 = d(server)
-	if errors.Join(err1, err2, err3) != nil || len(s.Salt) < 8 || len(s.StoredKey) != sha256.Size || len(s.ServerKey) != sha256.Size {
-		return s, errSCRAM
+	size := scramOf(mechanism).generate().Size()
+	if errors.Join(err1, err2, err3) != nil || len(s.Salt) < 8 || len(s.StoredKey) != size || len(s.ServerKey) != size {
+		return s, wrong
 	}
 	return s, nil
 }
 
+// verifySCRAM compares a password with the verifier of a credential; the cheaper way to find out whether it is the one.
 func verifySCRAM(text, password string) bool {
-	s, err := ParseSCRAM(text)
+	mechanism, _, _ := strings.Cut(text, "$")
+	if scramOf(mechanism) == nil {
+		return false
+	}
+	s, err := parseSCRAM(mechanism, text)
 	if err != nil {
 		return false
 	}
-	stored, _ := scramKeys(password, s.Salt, s.Iterations)
+	stored, _ := scramKeys(mechanism, password, s.Salt, s.Iterations)
 	return subtle.ConstantTimeCompare(stored, s.StoredKey) == 1
 }
 
 // decoy is a credential that no password fits and that costs what a real one costs.
 func decoy(p Params) Credential {
-	random := func(n int) []byte { b := make([]byte, n); rand.Read(b); return b }
 	e := base64.StdEncoding.EncodeToString
 	return Credential{
 		Argon2id: fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.Memory, p.Passes, p.Lanes, b64.EncodeToString(random(16)), b64.EncodeToString(random(32))),

@@ -31,12 +31,16 @@ type Limits struct {
 	Note     string
 }
 
-// NewCredential makes a credential of the password with the limits.
-func (s *Store) NewCredential(name, password string, l Limits) (*login.Credential, error) {
+// NewCredential makes a credential of the password with the limits, for an account that may not be there yet.
+func (s *Store) NewCredential(who, name, password string, l Limits) (*login.Credential, error) {
 	if err := domains.CheckUser(name); err != nil { // a file name from outside, like an account's
 		return nil, fmt.Errorf("credential %q: the name %w", name, err)
 	}
-	k, err := login.New(name, password, s.Params)
+	var others []login.Credential
+	if dir, err := s.account(who); err == nil {
+		others, _ = login.ReadCredentials(s.Dir + "/" + dir) // what cannot be read has no salt for us
+	}
+	k, err := login.NewBeside(others, name, password, s.Params)
 	if err != nil {
 		return nil, err
 	}

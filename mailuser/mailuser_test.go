@@ -51,7 +51,7 @@ func says(t *testing.T, err error, want string) {
 
 func made(t *testing.T, s *Store, name, password string, l Limits) *login.Credential {
 	t.Helper()
-	k, err := s.NewCredential(name, password, l)
+	k, err := s.NewCredential("alice@example.org", name, password, l)
 	must(t, err)
 	return k
 }
@@ -187,7 +187,7 @@ func TestS114Names(t *testing.T) {
 		if a, err := s.AddUser(name+"@example.org", "", nil); err == nil {
 			t.Errorf("user %q: %+v", name, a)
 		}
-		if _, err := s.NewCredential(name, "x", Limits{}); err == nil {
+		if _, err := s.NewCredential("alice@example.org", name, "x", Limits{}); err == nil {
 			t.Errorf("credential %q", name)
 		}
 		if s.RemoveCredential("x@example.org", name) == nil {

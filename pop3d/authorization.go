@@ -17,7 +17,7 @@ func (s *session) capa([]string) string {
 	}
 	if s.secure {
 		s.out = append(s.out, "USER\r\nSASL "...)
-		s.out = append(append(s.out, strings.Join(login.Mechanisms, " ")...), "\r\n"...)
+		s.out = append(append(s.out, strings.Join(login.Offer(s.srv.Checker, s.conn), " ")...), "\r\n"...)
 	} else if s.srv.TLS != nil && s.state == authorization {
 		s.out = append(s.out, "STLS\r\n"...)
 	}
@@ -93,13 +93,13 @@ func (s *session) auth(args []string) string {
 	}
 	if len(args) == 0 { // before RFC 5034 this asked for the list
 		s.ok("mechanisms")
-		for _, name := range login.Mechanisms {
+		for _, name := range login.Offer(s.srv.Checker, s.conn) {
 			s.out = append(append(s.out, name...), "\r\n"...)
 		}
 		return "."
 	}
 	mechanism := strings.ToUpper(args[0])
-	exchange, ok := login.Start(mechanism)
+	exchange, ok := login.Begin(s.srv.Checker, mechanism, "pop3", s.remote, s.conn)
 	if !ok {
 		return "-ERR no such mechanism"
 	}

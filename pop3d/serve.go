@@ -18,7 +18,7 @@ import (
 )
 
 // Sections are the sections of mail.toml that pop3d reads.
-var Sections = []string{"mail", "tls", "log", "pop3d", "imapd"}
+var Sections = []string{"mail", "login", "tls", "log", "pop3d", "imapd"}
 
 // Services are the names of what can be served: keys of [pop3d], arguments of --service, names of passed sockets.
 var Services = []string{"pop3", "pop3s"}
@@ -27,7 +27,7 @@ var Services = []string{"pop3", "pop3s"}
 func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
 	srv := &Server{
 		Hostname:     conf.Hostname,
-		Checker:      &login.Checker{Domains: domains.FromConfig(conf)},
+		Checker:      login.FromConfig(conf, domains.FromConfig(conf), log.Warn),
 		Stamp:        conf.Mail.Stamp,
 		ExpungedDays: conf.IMAPD.ExpungedDays,
 		State:        conf.State,

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pennypost/internal/certs"
 	"pennypost/internal/line"
 	"pennypost/login"
 )
@@ -218,7 +219,7 @@ func (s *session) flush() error {
 
 // handshake turns the connection into a TLS one. What was said before is forgotten (RFC 2595 section 4).
 func (s *session) handshake() error {
-	conn := tls.Server(s.raw, s.srv.TLS)
+	conn := tls.Server(certs.Watch(s.raw), s.srv.TLS)
 	s.raw.SetDeadline(time.Now().Add(handshakeTime))
 	ctx, cancel := context.WithTimeout(s.ctx, handshakeTime)
 	defer cancel()

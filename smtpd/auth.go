@@ -11,15 +11,6 @@ import (
 	"pennypost/login"
 )
 
-// mechanisms are the names of EHLO's AUTH line, each with a space before it.
-func mechanisms() string {
-	text := ""
-	for _, m := range login.Mechanisms {
-		text += " " + m
-	}
-	return text
-}
-
 // mayLogin reports whether AUTH is there: for users, under TLS, nowhere else.
 func (s *session) mayLogin() bool {
 	return s.login && s.srv.Login != nil && s.protocol != (secured{})
@@ -36,7 +27,7 @@ func (s *session) auth(arg string) reply {
 		return reply{503, "5.5.1", "you are logged in"}
 	}
 	mechanism, initial, given := strings.Cut(arg, " ")
-	x, ok := login.Start(strings.ToUpper(mechanism))
+	x, ok := login.Begin(s.srv.Login, mechanism, "smtp", s.peer, s.conn)
 	if !ok {
 		return reply{504, "5.5.4", "no such mechanism"}
 	}

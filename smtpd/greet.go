@@ -2,10 +2,13 @@ package smtpd
 
 import (
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/login"
 )
 
 // banner is the first word, RFC 5321 section 4.3.1. Who speaks before it does not wait for what we say (S017): it counts
@@ -119,7 +122,7 @@ func (s *session) extensions() {
 		has("STARTTLS")
 	}
 	if s.mayLogin() && s.user == nil {
-		has("AUTH" + mechanisms())
+		has("AUTH " + strings.Join(login.Offer(s.srv.Login, s.conn), " "))
 	}
 	if s.future() > 0 {
 		until := time.Now().Add(s.future()).UTC().Format(time.RFC3339)

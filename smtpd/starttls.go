@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"time"
+
+	"pennypost/internal/certs"
 )
 
 // startTLS answers STARTTLS (RFC 3207).
@@ -35,7 +37,7 @@ func (s *session) handshake() bool {
 	}
 	s.raw.SetDeadline(time.Now().Add(handshakeTime))
 	s.clock.until = time.Time{}
-	c := tls.Server(s.raw, s.srv.TLS)
+	c := tls.Server(certs.Watch(s.raw), s.srv.TLS)
 	if err := c.HandshakeContext(context.Background()); err != nil {
 		s.srv.Log.TLSFail(s.ip, err)
 		s.broken = err

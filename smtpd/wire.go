@@ -13,7 +13,7 @@ import (
 )
 
 // Sections are those of mail.toml(5) that smtpd uses.
-var Sections = []string{"mail", "tls", "log", "smtpd", "archive", "srs"}
+var Sections = []string{"mail", "login", "tls", "log", "smtpd", "archive", "srs"}
 
 // FromConfig makes the server mail.toml describes, and the store its certificates are in (nil without any).
 func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
@@ -30,7 +30,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		Over:     filepath.Join(conf.State, "over"),
 		Spool:    OnDisk(spool),
 		Domains:  where,
-		Login:    &login.Checker{Domains: where},
+		Login:    login.FromConfig(conf, where, log.Warn),
 		Log:      log,
 	}
 	if srv.SRS, err = srs.Open(conf.SRS.Domain, conf.SRS.Secrets); err != nil {

@@ -261,7 +261,7 @@ func credential(c *cli.Context, s *mailuser.Store, name string) (k *login.Creden
 			return nil, "", err
 		}
 	}
-	k, err = s.NewCredential(name, password, mailuser.Limits{
+	k, err = s.NewCredential(c.Args().Get(0), name, password, mailuser.Limits{
 		Scope: c.String("scope"), Expires: c.String("expires"), Networks: c.String("networks"), Note: c.String("note"),
 	})
 	return k, made, err

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -141,16 +142,30 @@ func (s *Store) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	c := s.now.Load()
 	name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
-	if cert := c.byName[name]; cert != nil {
-		return cert, nil
+	cert := c.byName[name]
+	if _, parent, ok := strings.Cut(name, "."); ok && cert == nil {
+		cert = c.byName["*."+parent]
 	}
-	if _, parent, ok := strings.Cut(name, "."); ok {
-		if cert := c.byName["*."+parent]; cert != nil {
-			return cert, nil
-		}
+	if cert == nil {
+		cert = c.all[0]
 	}
-	return c.all[0], nil
+	if watched, ok := hello.Conn.(*Conn); ok {
+		watched.leaf = cert.Leaf
+	}
+	return cert, nil
 }
+
+// Conn is a connection that remembers which certificate its handshake chose, for tls-server-end-point (RFC 5929 section 4).
+type Conn struct {
+	net.Conn
+	leaf *x509.Certificate
+}
+
+// Watch is what to do TLS on.
+func Watch(c net.Conn) *Conn { return &Conn{Conn: c} }
+
+// Certificate is ours, after the handshake; nil where a Store did not choose it.
+func (c *Conn) Certificate() *x509.Certificate { return c.leaf }
 
 // suites are those of TLS 1.2 with forward secrecy and authenticated encryption; TLS 1.3 has no others (S030).
 var suites = []uint16{

@@ -27,6 +27,7 @@ type Config struct {
 
 	Mail      Mail                 // [mail]
 	TLS       TLS                  // [tls]
+	Login     Login                // [login]
 	DNS       DNS                  // [dns]
 	Log       Log                  // [log]
 	Submit    Submit               // [sendmail], used by sendmail, queue-inject, queue-pickup
@@ -63,6 +64,12 @@ type TLS struct {
 	Certificates []string // PEM chains; the first is the default
 	Keys         []string // one for each
 	CA           string   // extra roots, PEM; "" the system's
+}
+
+// Login is how passwords are checked.
+type Login struct {
+	Mechanisms []string // offered; SCRAM's also as -PLUS
+	Parallel   int      // argon2id runs at once, 0 one a processor
 }
 
 type DNS struct {

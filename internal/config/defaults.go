@@ -33,6 +33,7 @@ func Default() *Config {
 			Separators: "+",
 			Link:       true,
 		},
+		Login:  Login{Mechanisms: []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"}},
 		DNS:    DNS{Timeout: 5 * time.Second},
 		Submit: Submit{MaxSize: 50 * mib},
 		SMTPD: SMTPD{

@@ -24,6 +24,7 @@ var sections = []section{
 	{"", top},
 	{"mail", mail},
 	{"tls", tls},
+	{"login", login},
 	{"dns", dns},
 	{"log", logging},
 	{"sendmail", submit},
@@ -73,6 +74,14 @@ func tls(c *Config) []key {
 		c.paths("certificates", &t.Certificates),
 		c.paths("keys", &t.Keys),
 		c.path("ca", &t.CA),
+	}
+}
+
+func login(c *Config) []key {
+	l := &c.Login
+	return []key{
+		words("mechanisms", &l.Mechanisms, mechanism),
+		number("parallel", &l.Parallel, 0, 1000),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -323,4 +324,13 @@ func rate(s string) (string, error) {
 		return "", errorf("is %q: write a number and a unit, such as 100/m (s m h d)", s)
 	}
 	return s, nil
+}
+
+// mechanism is one of login.All.
+func mechanism(s string) (string, error) {
+	name := strings.ToUpper(s)
+	if !slices.Contains(Default().Login.Mechanisms, name) {
+		return "", errorf("holds %q, and may hold %s", s, strings.Join(Default().Login.Mechanisms, ", "))
+	}
+	return name, nil
 }

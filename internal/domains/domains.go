@@ -293,6 +293,22 @@ func (d *Domains) Login(name string) (*Account, error) {
 	return user.account, nil
 }
 
+// LoginName is the one form of all spellings of a login name, whether or not there is such an account: USER@DOMAIN.
+func (d *Domains) LoginName(name string) string {
+	local, domain := name, d.defaults.DefaultDomain
+	if i := strings.LastIndexByte(name, '@'); i >= 0 {
+		local, domain = name[:i], name[i+1:]
+	}
+	domain = strings.ToLower(domain)
+	if len(name) <= address.MaxPath && checkName(domain) == nil {
+		domain = address.Unicode(domain)
+		if real, err := d.Name(domain); err == nil && real != "" {
+			domain = real
+		}
+	}
+	return normalise(local) + "@" + domain
+}
+
 // Aliases is the aliases file of a domain of ours; what stands on good lines also where the error is not nil.
 func (d *Domains) Aliases(domain string) (*Aliases, error) {
 	dom, err := d.domain(address.Unicode(domain))

@@ -93,6 +93,21 @@ func TestMpop(t *testing.T) {
 	}
 }
 
+// By SCRAM, as GNU SASL speaks it.
+func TestMpopSCRAM(t *testing.T) {
+	h := host(t, "mpop")
+	c := newClient(t)
+	m := letters(t, h, "dave", 2)
+	_, port := split(t, h.Addr("POP3"))
+	for _, mechanism := range []string{"scram-sha-256", "scram-sha-1"} {
+		dir := c.maildir("in-" + mechanism)
+		conf := c.file("mpoprc", fmt.Sprintf("account default\nhost localhost\nport %s\ntls on\ntls_starttls on\ntls_trust_file %s\nauth %s\nuser dave@demo.test\npassword %s\n"+
+			"delivery maildir %s\nuidls_file %s/uidls-%s\nkeep on\n", port, ca(), mechanism, lab.Password, dir, c.home, mechanism))
+		c.must("", "mpop", "-C", conf)
+		want(t, texts(t, dir), m, 2)
+	}
+}
+
 func readFile(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)

@@ -72,6 +72,31 @@ func TestMsmtp(t *testing.T) {
 	}
 }
 
+// By SCRAM, as GNU SASL speaks it; a wrong password is refused, and a name that does not exist as well.
+func TestMsmtpSCRAM(t *testing.T) {
+	h := host(t, "msmtp")
+	c := newClient(t)
+	_, port := split(t, h.Addr("SUBMISSIONS"))
+	send := func(mechanism, user, password, m string) (string, error) {
+		conf := c.file("msmtprc", fmt.Sprintf("account default\nhost localhost\nport %s\ntls on\ntls_starttls off\ntls_trust_file %s\nauth %s\nuser %s\n"+
+			"password %s\nfrom alice@demo.test\n", port, ca(), mechanism, user, password))
+		return c.run("From: alice@demo.test\nTo: bob@demo.test\nSubject: msmtp\n\n"+m+"\n", "msmtp", "-C", conf, "-t")
+	}
+	for _, mechanism := range []string{"scram-sha-256", "scram-sha-1", "login", "plain"} {
+		m := mark()
+		if out, err := send(mechanism, "alice@demo.test", lab.Password, m); err != nil {
+			t.Errorf("%s: %v\n%s", mechanism, err, out)
+			continue
+		}
+		arrives(t, h, "bob", m)
+	}
+	for _, user := range []string{"alice@demo.test", "nobody@demo.test"} {
+		if out, err := send("scram-sha-256", user, "wrong", mark()); err == nil || !strings.Contains(out, "535 5.7.8") {
+			t.Errorf("%s: %v\n%s", user, err, out)
+		}
+	}
+}
+
 func TestSnail(t *testing.T) {
 	h := host(t, "s-nail")
 	c := newClient(t)

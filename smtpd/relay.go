@@ -18,15 +18,36 @@ import (
 // relaying is the part of the settings that says for whom we take mail that is not ours.
 type relaying struct {
 	networks []netip.Prefix
-	domains  map[string]bool // we are backup MX for them
+	domains  map[string]bool // we are backup MX for them; with a leading dot, for all below
 }
 
 func newRelaying(set *config.SMTPD) *relaying {
 	r := &relaying{set.RelayNetworks, map[string]bool{}}
 	for _, d := range set.RelayDomains {
-		r.domains[address.Path{Domain: strings.ToLower(d)}.DomainUnicode()] = true
+		name, below := strings.CutPrefix(strings.ToLower(d), ".")
+		if name = (address.Path{Domain: name}).DomainUnicode(); below {
+			name = "." + name
+		}
+		r.domains[name] = true
 	}
 	return r
+}
+
+// backs reports whether we are backup MX for a domain.
+func (r *relaying) backs(domain string) bool {
+	if len(r.domains) == 0 {
+		return false
+	}
+	for rest := domain; ; {
+		if r.domains[rest] {
+			return true
+		}
+		i := strings.IndexByte(strings.TrimPrefix(rest, "."), '.')
+		if i < 0 {
+			return false
+		}
+		rest = strings.TrimPrefix(rest, ".")[i:]
+	}
 }
 
 // place is what an accepted recipient is to us.
@@ -140,7 +161,7 @@ func (s *session) mayRelay(to address.Path) bool {
 	if s.lmtp || s.login {
 		return false // LMTP delivers, and on submission only users get this far
 	}
-	return contains(r.networks, s.peer) || len(r.domains) > 0 && r.domains[to.DomainUnicode()]
+	return contains(r.networks, s.peer) || r.backs(to.DomainUnicode())
 }
 
 // nobody refuses an unknown recipient. Who asks for many of them is looking for addresses: he waits, and then has to

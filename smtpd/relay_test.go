@@ -89,6 +89,18 @@ func TestRelayDomains(t *testing.T) {
 	if got := codes(heard); got != "220 250 250 250 250 550" {
 		t.Error(got)
 	}
+	srv, _, _ = newServer(t)
+	srv.Settings.RelayDomains = []string{".Backup.example", ".b\xc3\xbccher.example"}
+	for domain, want := range map[string]string{
+		"backup.example": "550", "x.backup.example": "250", "a.x.BACKUP.example": "250", "xbackup.example": "550", "example": "550",
+		"x.xn--bcher-kva.example": "250", "xn--bcher-kva.example": "550", "[192.0.2.1]": "550",
+	} {
+		heard := play(t, srv, "mx", "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<u@"+domain+">\r\n")
+		if got := codes(heard); got != "220 250 250 "+want {
+			t.Error(domain, got)
+		}
+	}
+	srv.Settings.RelayDomains = []string{"backup.example"}
 	if heard := play(t, srv, "lmtp", "LHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<u@backup.example>\r\n"); codes(heard) != "220 250 250 550" {
 		t.Error(heard)
 	}

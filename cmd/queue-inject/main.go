@@ -36,8 +36,11 @@ func main() {
 
 func run(c *cli.Context) error {
 	conf, err := config.Load(c.Path("config"), "sendmail")
-	if err != nil || c.Bool("check") {
-		return err
+	if err != nil {
+		return cli.Exit("queue-inject: "+err.Error(), 78) // EX_CONFIG
+	}
+	if c.Bool("check") {
+		return nil
 	}
 	var env *queue.Envelope
 	if c.IsSet("from") || c.IsSet("rcpt") {

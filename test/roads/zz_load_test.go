@@ -25,8 +25,8 @@ func TestZZLoad(t *testing.T) {
 	cpu := func() (u, sy float64) {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')'):]))
-		fmt.Sscan(f[12-1], &u)
-		fmt.Sscan(f[13-1], &sy)
+		fmt.Sscan(f[12], &u)
+		fmt.Sscan(f[13], &sy)
 		return u * 10, sy * 10
 	}
 	var trace *exec.Cmd
@@ -35,7 +35,16 @@ func TestZZLoad(t *testing.T) {
 		trace.Start()
 		time.Sleep(500 * time.Millisecond)
 	}
-	const clients, each = 10, 1000
+	clients, each, pace := 10, 1000, time.Duration(0)
+	if trace != nil {
+		each, pace = 200, 25*time.Millisecond
+	}
+	if os.Getenv("PERF") != "" {
+		trace = exec.Command("perf", "record", "-F", "2000", "-g", "-o", "/tmp/r2load/perf.data", "-p", fmt.Sprint(pid))
+		if err := trace.Start(); err != nil { t.Fatal(err) }
+		time.Sleep(300*time.Millisecond)
+		each, pace = 2000, 0
+	}
 	u0, s0 := cpu()
 	began := time.Now()
 	var g sync.WaitGroup
@@ -54,6 +63,7 @@ func TestZZLoad(t *testing.T) {
 					return
 				}
 				w.Hint()
+				time.Sleep(pace)
 			}
 		})
 	}

@@ -47,8 +47,7 @@ func run(c *cli.Context) error {
 		setup.Users(c.App.Writer, setup.System)
 		return nil
 	}
-	s := &setup.Setup{Config: c.Path("config"), Sample: c.Path("sample"), UserMode: c.Bool("user-mode"), DryRun: c.Bool("check"),
-		Out: c.App.Writer, IDs: uids.System}
+	s := &setup.Setup{Config: c.Path("config"), Sample: c.Path("sample"), UserMode: c.Bool("user-mode"), DryRun: c.Bool("check"), Out: c.App.Writer, IDs: uids.System}
 	if program, err := os.Executable(); err == nil && s.Sample == "" {
 		s.Sample = filepath.Join(filepath.Dir(program), "../share/pennypost/mail.toml")
 	}

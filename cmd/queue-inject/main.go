@@ -36,14 +36,13 @@ func main() {
 
 func run(c *cli.Context) error {
 	conf, err := config.Load(c.Path("config"), "sendmail")
-	if err != nil {
-		return cli.Exit("queue-inject: "+err.Error(), 78) // EX_CONFIG
-	}
-	if c.Bool("check") {
-		return nil
-	}
 	var env *queue.Envelope
-	if c.IsSet("from") || c.IsSet("rcpt") {
+	switch {
+	case err != nil:
+		return cli.Exit("queue-inject: "+err.Error(), 78) // EX_CONFIG
+	case c.Bool("check"):
+		return nil
+	case c.IsSet("from") || c.IsSet("rcpt"):
 		if env, err = drop.Envelope(c.String("from"), append(c.StringSlice("rcpt"), c.Args().Slice()...), c.String("hold-until")); err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ type Folder struct {
 	blank     bool     // flags are not known yet: the first scan after a rebuild fills them in
 	spent     bool     // UIDs have run out
 	skipped   []string // see Skipped
+	taken     string   // see sole
 	restored  bool     // somebody says so
 }
 
@@ -72,6 +73,9 @@ func (f *Folder) open(ctx context.Context) error {
 		return err
 	}
 	if f.attach() {
+		if err := f.sole(); err != nil {
+			return err
+		}
 		f.opened = true
 		return nil
 	}
@@ -84,6 +88,9 @@ func (f *Folder) open(ctx context.Context) error {
 		if err := f.rebuild(ctx); err != nil {
 			return err
 		}
+	}
+	if err := f.sole(); err != nil {
+		return err
 	}
 	f.opened = true
 	return nil
@@ -165,6 +172,7 @@ func (f *Folder) ownInode(id string, validity uint32) uint64 {
 	if u.id != id || u.validity != validity {
 		return 0
 	}
+	f.taken = u.taken
 	return u.inode
 }
 

@@ -12,7 +12,7 @@ import (
 // Whatever mb-uids holds: no panic, nothing out of range, and what is read comes back the same from a file we write.
 func FuzzUIDs(f *testing.F) {
 	var b batch
-	b.header(1763781234, "F0123", 42)
+	b.header(1763781234, "F0123", 42, "77.1763781000")
 	b.reserve(1280, 1849482000000000)
 	b.message(17, &line{key: "1763781299.M12P9Q1.host,S=4821", saved: 1763781300, size: 4821, wire: 4930, more: "custom1 custom2"})
 	b.message(18, &line{key: "odd\n \\name", size: -1, wire: -1, over: &override{guid: "abc", uidl: "0000aaaa"}})

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -32,6 +34,7 @@ func (f *Folder) importUIDs() (*uids, error) {
 		}
 		u.id, u.boot, u.time = newID(), "", time.Now().Unix()
 		if source.name == "dovecot-uidlist" {
+			u.taken = f.listStamp()
 			f.dovecotKeywords(u)
 			u.next = max(u.next, f.dovecotNext(u.validity))
 		}
@@ -39,6 +42,37 @@ func (f *Folder) importUIDs() (*uids, error) {
 		return u, nil
 	}
 	return nil, nil
+}
+
+// listStamp tells a dovecot-uidlist from a later one, but not from a copy: lines are added at its end, and when it is written anew its
+// first line changes. "" without one.
+func (f *Folder) listStamp() string {
+	file, err := f.disk.Open("dovecot-uidlist")
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return ""
+	}
+	head := make([]byte, 256)
+	n, _ := file.ReadAt(head, 0)
+	row, _, _ := cutLine(head[:n])
+	return fmt.Sprintf("%d.%08x", info.Size, crc32.Checksum(row, castagnoli))
+}
+
+// sole is an error when Dovecot has given UIDs since its list was taken over: then two servers number the same mail, and a client that talks to
+// both would take one message for another.
+func (f *Folder) sole() error {
+	if f.taken == "" {
+		return nil
+	}
+	if now := f.listStamp(); now == "" || now == f.taken {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: dovecot-uidlist has changed since it was taken over, Dovecot numbers this mail, too: stop it, and remove dovecot-uidlist to keep our UIDs, or mb-uids to take the new ones",
+		ErrUnavailable, f.name)
 }
 
 // parseDovecot reads "3 V1275660208 N25022 G…" and lines "25006 W5000 P… :name"; older versions are plain lists.

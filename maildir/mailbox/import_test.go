@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -66,6 +67,33 @@ func TestTakeOverFromDovecot(t *testing.T) {
 	_, third := process(t, root)
 	if look(t, third).Flags(0)&Keyword(other) == 0 {
 		t.Error("a keyword that no letter says was lost with the index")
+	}
+}
+
+// Dovecot goes on numbering: nobody is served two numberings of one mailbox.
+func TestDovecotGoesOn(t *testing.T) {
+	root, _, _ := box(t)
+	write(t, root, "cur/1.m:2,S", "x\n")
+	list := "3 V1275660208 N8 G3085f01b7f11094c501100008c4a11c1\n7 :1.m\n"
+	write(t, root, "dovecot-uidlist", list)
+	_, f := process(t, root)
+	look(t, f)
+	_, again := process(t, root)
+	look(t, again)
+	write(t, root, "dovecot-uidlist", list+"8 :2.m\n")
+	for _, cache := range []string{"", "mb-index"} {
+		if cache != "" {
+			os.Remove(root + "/" + cache)
+		}
+		_, g := process(t, root)
+		if _, err := g.Look(ctx); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "Dovecot") {
+			t.Errorf("without %q: %v", cache, err)
+		}
+	}
+	os.Remove(root + "/dovecot-uidlist")
+	_, h := process(t, root)
+	if v := look(t, h); v.Len() != 1 || v.UID(0) != 7 {
+		t.Error(shown(v))
 	}
 }
 

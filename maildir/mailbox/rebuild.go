@@ -29,7 +29,7 @@ func (f *Folder) rebuild(ctx context.Context) error {
 	old := f.salvage(u)
 	now := time.Now()
 	fresh := max(u.modBound, u.modseq+1, uint64(now.Unix())<<20)
-	f.validity, f.id = u.validity, u.id
+	f.validity, f.id, f.taken = u.validity, u.id, u.taken
 	f.k = u.letters
 	if f.letters, err = newLetterMap(f.k, f.keywordOf); err != nil {
 		return err

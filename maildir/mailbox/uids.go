@@ -23,6 +23,7 @@ type uids struct {
 	validity uint32
 	id       string // MAILBOXID
 	inode    uint64 // its own: another one means the file was copied or restored
+	taken    string // what the dovecot-uidlist was like (listStamp) it was made from
 	next     uint32 // the UID after the largest ever written
 	bound    uint32 // every UID below may have been given out
 	modseq   uint64 // the largest in a tombstone
@@ -167,7 +168,7 @@ func parseLine(row []byte) (func(*uids), error) {
 
 func parseHeader(row string) (func(*uids), error) {
 	var validity, inode uint64
-	id := ""
+	id, taken := "", ""
 	for _, f := range strings.Fields(row)[1:] {
 		var err error
 		switch f[0] {
@@ -175,6 +176,8 @@ func parseHeader(row string) (func(*uids), error) {
 			validity, err = strconv.ParseUint(f[1:], 10, 32)
 		case 'I':
 			id = f[1:]
+		case 'M':
+			taken = f[1:]
 		case 'N':
 			inode, err = strconv.ParseUint(f[1:], 10, 64)
 		}
@@ -185,7 +188,7 @@ func parseHeader(row string) (func(*uids), error) {
 	if validity == 0 || id == "" {
 		return nil, errUIDs
 	}
-	return func(u *uids) { u.validity, u.id, u.inode = uint32(validity), id, inode }, nil
+	return func(u *uids) { u.validity, u.id, u.inode, u.taken = uint32(validity), id, inode, taken }, nil
 }
 
 func parseTombstone(row string) (func(*uids), error) {
@@ -307,8 +310,12 @@ func appendName(b []byte, name string) []byte {
 // batch is lines for mb-uids that count together.
 type batch struct{ text []byte }
 
-func (b *batch) header(validity uint32, id string, inode uint64) {
-	b.text = fmt.Appendf(b.text, "mb1 V%d I%s N%d\n", validity, id, inode)
+func (b *batch) header(validity uint32, id string, inode uint64, taken string) {
+	b.text = fmt.Appendf(b.text, "mb1 V%d I%s N%d", validity, id, inode)
+	if taken != "" {
+		b.text = append(append(b.text, " M"...), taken...)
+	}
+	b.text = append(b.text, '\n')
 }
 
 func (b *batch) reserve(uid uint32, modseq uint64) {
@@ -362,7 +369,7 @@ func (b *batch) end(now time.Time) []byte {
 // rewrite is the whole file with only what counts.
 func (u *uids) rewrite(inode uint64, now time.Time) []byte {
 	var b batch
-	b.header(u.validity, u.id, inode)
+	b.header(u.validity, u.id, inode, u.taken)
 	b.reserve(max(u.bound, u.next), u.modBound)
 	if u.floor > 0 {
 		b.floor(u.floor)

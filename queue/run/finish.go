@@ -3,7 +3,6 @@ package run
 import (
 	"errors"
 	"io/fs"
-	"strings"
 	"time"
 
 	"pennypost/internal/address"
@@ -339,7 +338,7 @@ func (r *Runner) soon(l *live) bool {
 func (r *Runner) end(m *message) {
 	now := time.Now()
 	attempts, delay := 0, time.Duration(0)
-	plain := strings.HasPrefix(m.path(), "in/") // nothing lies beside it
+	plain := m.flags&(stateFlag|scannedFlag) == 0 // nothing lies beside it
 	if l := m.live; l != nil {
 		attempts, delay = l.st.Attempts, max(0, now.Sub(l.m.Env.Time))
 		plain = plain && l.m.Env.RcptFile.Count == 0
@@ -350,5 +349,5 @@ func (r *Runner) end(m *message) {
 		}
 	}
 	r.log.End(m.id, attempts, delay)
-	r.leave(m, plain && m.flags&scannedFlag == 0)
+	r.leave(m, plain)
 }

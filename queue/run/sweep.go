@@ -27,6 +27,10 @@ func (r *Runner) everySecond(n int) {
 	}
 }
 
+// inLineFor is how long mail that only waits for its turn at local delivery stays in in/: under load a move to q/ would cost as much as
+// delivery.
+const inLineFor = 20 * time.Second
+
 // moveOld moves to q/ what is still in in/ after a second.
 func (r *Runner) moveOld() {
 	keep := r.fresh[:0]
@@ -35,7 +39,8 @@ func (r *Runner) moveOld() {
 		if !r.has(m) || !strings.HasPrefix(m.name, "in/") {
 			continue
 		}
-		if now-time.Duration(m.born)*time.Second < 2*time.Second && m.flags&scannedFlag == 0 {
+		age := now - time.Duration(m.born)*time.Second
+		if m.flags&scannedFlag == 0 && (age < 2*time.Second || age < inLineFor && r.waitsForTurn(m)) {
 			keep = append(keep, m)
 			continue
 		}
@@ -45,6 +50,11 @@ func (r *Runner) moveOld() {
 	}
 	clear(r.fresh[len(keep):])
 	r.fresh = keep
+}
+
+// waitsForTurn reports whether m was never tried and waits for local delivery alone.
+func (r *Runner) waitsForTurn(m *message) bool {
+	return m.flags&triedFlag == 0 && len(m.more) == 0 && !m.item.Idle() && m.item.Site().Key == route.LocalSite && !m.item.Site().Paused() && !r.stopped
 }
 
 // tellOld sends the reports that have waited for more failures long enough.

@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// suspectWait is how long a message must be missing before a scan that is not whole proves that it went.
-	suspectWait = time.Second
+	// suspectWait is how long a message must be missing before scans that are not whole prove that it went, and suspectLists how many
+	// listings in a row must then miss it: where names are renamed all the time, one in some hundred is missed by each.
+	suspectWait  = time.Second
+	suspectLists = 6
 	// emptiedWait is how long most of a folder must be missing.
 	emptiedWait = 5 * time.Second
 )
@@ -377,9 +379,31 @@ func (f *Folder) proven(found *findings) []uint32 {
 		}
 		suspects[uid] = since
 	}
+	if !found.whole() {
+		gone = f.confirmed(gone)
+	}
 	f.suspects = suspects
 	slices.Sort(gone)
 	return gone
+}
+
+// confirmed is those of the missing messages that further listings do not find either.
+func (f *Folder) confirmed(missing []uint32) []uint32 {
+	for n := 0; n < suspectLists && len(missing) > 0; n++ {
+		whole := true
+		for _, dir := range []string{"new", "cur", "new"} {
+			l, err := f.list(dir)
+			if err != nil {
+				return nil
+			}
+			_, missing = f.split(missing, l)
+			whole = whole && l.whole
+		}
+		if whole {
+			break
+		}
+	}
+	return missing
 }
 
 // split tells the missing messages that another listing has from those that are gone.

@@ -85,6 +85,27 @@ func TestWritersOnALossyFileSystem(t *testing.T) {
 	race(t, root, func(d durable.Disk) durable.Disk { return lossy{d, root} })
 }
 
+// Two looks a second apart prove nothing where each of them may miss a name.
+func TestSeldomLooksOnALossyFileSystem(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "Maildir")
+	_, f := process(t, root)
+	const n = 1500
+	for i := range n {
+		write(t, root, fmt.Sprintf("cur/%04d.m:2,S", i), "x\n")
+	}
+	if v := look(t, f); v.Len() != n {
+		t.Fatalf("%d messages", v.Len())
+	}
+	f.disk = lossy{f.disk, root}
+	for range 4 {
+		os.Chtimes(root+"/cur", time.Now(), time.Now())
+		if v := look(t, f); v.Len() != n {
+			t.Fatalf("%d messages of %d", v.Len(), n)
+		}
+		time.Sleep(suspectWait + 20*time.Millisecond)
+	}
+}
+
 // race looks at a folder whose files are renamed meanwhile.
 func race(t *testing.T, root string, wrap func(durable.Disk) durable.Disk) (whole bool) {
 	t.Helper()

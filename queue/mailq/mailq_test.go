@@ -276,6 +276,19 @@ func TestGone(t *testing.T) {
 	b.want("Mail queue is empty\n")
 }
 
+// TestSaid: what we found out ourselves is not put into the host's mouth.
+func TestSaid(t *testing.T) {
+	for r, want := range map[*Recipient]string{
+		{Host: "mx[192.0.2.1]", Code: 451, Status: "4.4.1", Text: "connection refused"}: "host mx[192.0.2.1]: 451 4.4.1 connection refused",
+		{Host: "mx[192.0.2.1]", Code: 550, Status: "5.1.1", Text: "no such user"}:       "host mx[192.0.2.1] said: 550 5.1.1 no such user",
+		{Code: 451, Status: "4.4.3", Text: "DNS: timed out"}:                            "451 4.4.3 DNS: timed out",
+	} {
+		if got := r.last(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestBad(t *testing.T) {
 	b := newBench(t)
 	id := b.put("q", queue.Envelope{From: path("a@example.net"), Rcpts: []queue.Rcpt{{N: 1, To: path("b@example.org")}}}, "\n")

@@ -34,6 +34,7 @@ func (s *story) tell() {
 		{"cron runs sendmail -t", s.cron},
 		{"alice writes to carol@" + dead + ", a host that is down", s.dead},
 		{"alice writes to nobody@" + there + ", who does not exist", s.bounce},
+		{"a shell sets a flag, and an IMAP client waits", s.mv},
 	} {
 		mark := fmt.Sprintf("demo-%d", time.Now().UnixNano())
 		begun := time.Now()
@@ -137,6 +138,10 @@ func (s *story) paste() {
 		"printf 'Subject: hi\\n\\nhi\\n' | curl -s --cacert " + ca + " --url smtps://localhost:" + port("SUBMISSIONS") + " -u alice@" + here + ":demo --mail-from alice@" + here + " --mail-rcpt bob@" + there + " -T -",
 		"swaks --server 127.0.0.1:" + port("SUBMISSION") + " --tls --au alice@" + here + " --ap demo --from alice@" + here + " --to bob@" + here,
 		"curl -s --cacert " + ca + " -u bob@" + here + ":demo pop3s://localhost:" + port("POP3S") + "/1",
+		"curl -s --cacert " + ca + " -u bob@" + here + ":demo 'imaps://localhost:" + port("IMAPS") + "/INBOX?ALL'",
+		"openssl s_client -quiet -crlf -CAfile " + ca + " -connect localhost:" + port("IMAPS") + "   # then: a login bob@" + here + " demo, b select inbox, c idle",
+		"mutt -e 'set imap_user=bob@" + here + " imap_pass=demo certificate_file=" + ca + "' -f imaps://localhost:" + port("IMAPS") + "/INBOX",
+		"f=$(ls -d " + rel(s.here.Maildir("bob")) + "/cur/* | head -n 1); mv \"$f\" \"${f%:2,*}:2,F\"   # who idles sees the flag",
 		"mutt -f " + rel(s.here.Maildir("bob")),
 		s.command("mailq"),
 		"tail -f " + rel(filepath.Join(s.here.Dir, "log")),

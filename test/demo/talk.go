@@ -17,8 +17,10 @@ type talker struct {
 	r *bufio.Reader
 }
 
+func dial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 5*time.Second) }
+
 func talk(addr string) (*talker, error) {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := dial(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,8 @@ type Table struct {
 // LocalSite is the site key of deliver-local.
 const LocalSite = "local"
 
+var localSites = []string{LocalSite}
+
 // Target is where a recipient goes.
 type Target struct {
 	To      address.Path
@@ -116,7 +118,7 @@ func (e *expansion) add(to address.Path, depth int) error {
 	}
 	switch answer.Kind {
 	case domains.Mailbox:
-		e.targets = append(e.targets, Target{To: to, Sites: []string{LocalSite}})
+		e.targets = append(e.targets, Target{To: to, Sites: localSites})
 	case domains.Alias:
 		for _, target := range answer.Targets {
 			if err := e.add(target, depth+1); err != nil || e.tooMuch {

@@ -18,6 +18,9 @@ func (r *Runner) finish(f *flight, now site.Time) {
 	m := f.m
 	s := r.schedulerOf(f.item.Site().Key)
 	key := f.item.Site().Key
+	if key == route.LocalSite {
+		r.localAt = now
+	}
 	if f.siteDown {
 		r.siteError(key, f.siteText)
 	}

@@ -65,15 +65,15 @@ func (r *Runner) endScan() {
 
 const (
 	hintsAtLeast = 32
-	foundPerTurn = 64 // each may cost a cold read
-	gentle       = 2  // of them beside mail that comes in: it feels no more than a tenth of a millisecond of each
+	stuck        = 100 * time.Millisecond // local delivery in which nothing has ended for so long
+	foundPerTurn = 64                     // each may cost a cold read
+	gentle       = 2                      // of them beside mail that comes in: it feels no more than a tenth of a millisecond of each
 	lately       = 100 * time.Millisecond
 )
 
 // intake looks at what hints and scans brought: hints first.
 func (r *Runner) intake() {
-	// Not many more than local delivery takes now: what waits would be opened again.
-	n := min(len(r.pending), max(hintsAtLeast, r.Conf.LocalSlots-r.local.Active()))
+	n := min(len(r.pending), r.room())
 	for _, f := range r.pending[:n] {
 		r.admit(f, true)
 	}
@@ -92,6 +92,16 @@ func (r *Runner) intake() {
 	if r.found = r.found[n:]; len(r.found) == 0 {
 		r.found = nil
 	}
+}
+
+// room is how many hints to look at now: as many as local delivery has slots for, as what waits in line would have to be opened again. When
+// it is stuck mail for others must not wait behind it.
+func (r *Runner) room() int {
+	n := r.Conf.LocalSlots - r.local.Active()
+	if n < hintsAtLeast && r.now()-r.localAt > stuck {
+		n = hintsAtLeast
+	}
+	return max(0, n)
 }
 
 // busy reports whether new mail has come just now: what a scan found gives way to it.

@@ -111,6 +111,7 @@ type Runner struct {
 	group     sync.WaitGroup
 	batchAt   time.Time
 	batchCame time.Time // the last hints
+	localAt   site.Time // when a local delivery ended last
 }
 
 // ErrLocked is returned when another runner has this spool.
@@ -308,7 +309,10 @@ start:
 	r.shut()
 	r.log.Flush()
 	if len(r.pending) > 0 && wait == time.Second {
-		return 0
+		if r.room() > 0 {
+			return 0
+		}
+		wait = stuck // or until something ends
 	}
 	if len(r.found) > 0 && wait == time.Second {
 		if !r.busy() {

@@ -160,3 +160,32 @@ func TestUsers(t *testing.T) {
 		t.Errorf("all are there: %s", out.String())
 	}
 }
+
+// TestS133Links: root follows no link that somebody put where a directory should be.
+func TestS133Links(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "post", "mail.toml")
+	call(t, file, false)
+	victim := filepath.Join(dir, "victim")
+	if err := os.Mkdir(victim, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"spool/hold", "state/over", "mail"} {
+		place := filepath.Join(dir, "post", name)
+		if err := os.RemoveAll(place); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(victim, place); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if _, err := (&Setup{Config: file, Sample: sample, UserMode: true, Out: &out}).Run(); err == nil {
+			t.Errorf("%s: a link was taken for a directory", name)
+		}
+		if info, err := os.Stat(victim); err != nil || info.Mode().Perm() != 0o711 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+		os.Remove(place)
+		call(t, file, false)
+	}
+}

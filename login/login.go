@@ -72,6 +72,8 @@ type Checker struct {
 	slots  chan struct{}
 	known  known
 	secret [32]byte
+	guard  guard
+	recent recent
 	empty  Credential                             // what a missing name is compared with
 	runs   func(phc string, password string) bool // verify; tests count it
 	now    func() time.Time
@@ -114,6 +116,7 @@ func (c *Checker) setup() {
 	c.known.setup()
 	c.empty = decoy(c.Params)
 	c.secret = c.State.secret()
+	c.guard = guard{state: c.State, key: c.secret, now: c.now, warn: c.Warn, wait: make(chan struct{}, mostWaiting), sleep: sleep}
 }
 
 // Check takes as long for a name that does not exist as for one that does.
@@ -132,15 +135,27 @@ func (c *Checker) Check(ctx context.Context, r Request) (*Identity, error) {
 
 // attempt has the credentials of who tried by verify, and makes an identity of the one that fits.
 func (c *Checker) attempt(ctx context.Context, r Request, who finding, verify func(finding) (Credential, error)) (*Identity, error) {
+	charged, err := c.guard.attempt(ctx, r.Remote, c.nameOf(r.Authcid), c.State.knows(who.owner, r.Remote, c.now()))
+	if err != nil {
+		return nil, err
+	}
 	k, err := verify(who)
+	if err == nil && (who.account == nil || !k.Allows(r, c.now()) || !k.actsAs(who)) {
+		err = ErrCredentials
+	}
 	switch {
 	case errors.Is(err, ErrCredentials) && who.broken != nil: // it may have been the right one
+		charged.back()
 		return nil, who.broken
-	case err != nil:
+	case errors.Is(err, ErrCredentials):
+		c.note(r, who, "no", "")
 		return nil, err
-	case who.account == nil || !k.Allows(r, c.now()) || !k.actsAs(who):
-		return nil, ErrCredentials
+	case err != nil:
+		charged.back()
+		return nil, err
 	}
+	charged.back()
+	c.note(r, who, "ok", k.Name)
 	return &Identity{Account: who.account, Authcid: r.Authcid, Authzid: r.Authzid, Credential: k.Name}, nil
 }
 

@@ -16,7 +16,9 @@ import (
 
 // State is what logins leave behind for all processes: state/auth. It may be lost, but for the steps of TOTP codes.
 //
-//	secret      of this host: what a name without SCRAM verifiers is given for a salt
+//	secret      of this host: what a name without SCRAM verifiers is given for a salt, and how names are hashed
+//	counts      of attempts, see guard
+//	alice@example.org/…   of an account, see Login
 type State struct {
 	dir string
 

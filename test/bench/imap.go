@@ -26,7 +26,7 @@ type imapConn struct {
 type answer struct {
 	lines  int    // untagged
 	exists int    // of the last EXISTS
-	first  string // the first untagged line
+	first  string // the first untagged line that is no OK
 	status string // the tagged line without its tag
 }
 
@@ -140,7 +140,8 @@ func (c *imapConn) finish(tag string) (answer, error) {
 			}
 			return a, nil
 		}
-		if a.lines++; a.lines == 1 {
+		a.lines++
+		if a.first == "" && !bytes.HasPrefix(line, []byte("* OK")) { // some say how far they are
 			a.first = string(line)
 		}
 		if bytes.HasSuffix(line, []byte(" EXISTS\r\n")) {

@@ -15,6 +15,7 @@ import (
 // TestArchive: before its first attempt every message, reports too, has a second name in archive/new, and only then. It stays when
 // the message has gone.
 func TestArchive(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.run.Archive = config.Archive{Enabled: true}
 	fail := true
@@ -63,6 +64,7 @@ func TestArchive(t *testing.T) {
 // TestArchiveRequired: what cannot be linked is not delivered where archive.required says so, and is where it does not; it is delivered
 // when the archive is back.
 func TestArchiveRequired(t *testing.T) {
+	t.Parallel()
 	for _, required := range []bool{true, false} {
 		b := newBench(t)
 		b.run.Archive = config.Archive{Enabled: true, Required: required}

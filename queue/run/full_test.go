@@ -31,6 +31,7 @@ func quota(b *bench, room *bool) func(*order.Order) []order.Answer {
 // TestMailboxFull: of all mail for a full mailbox one message asks; the others wait, and their .s says why. Mail for others at the same
 // site is not held up, and when there is room all of it is delivered.
 func TestMailboxFull(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	room := false
 	b.mail = quota(b, &room)

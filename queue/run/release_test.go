@@ -15,6 +15,7 @@ import (
 
 // TestReleaseKeepsState: who has the message does not get it again because it was on hold in between.
 func TestReleaseKeepsState(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	ok := b.local
 	b.local = func(o *order.Order) []order.Answer {
@@ -48,6 +49,7 @@ func TestReleaseKeepsState(t *testing.T) {
 
 // TestKickWaiting: a message that waits, for its time or for the end of a pause, obeys as any other.
 func TestKickWaiting(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	os.WriteFile(filepath.Join(b.dir, "pause/from:alice@example.net"), nil, 0o644)
 	b.begin()

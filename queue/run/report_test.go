@@ -251,6 +251,7 @@ func TestNotify(t *testing.T) {
 
 // TestDelayNoticeOnce: one notice for a message, whatever its recipients do, for this runner and the next, with its checkpoint and without.
 func TestDelayNoticeOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.mail = func(o *order.Order) []order.Answer {
 		if strings.Contains(o.ID, ".") || o.Verb == "resolve" {
@@ -295,6 +296,7 @@ func TestDelayNoticeOnce(t *testing.T) {
 
 // TestDelayNoticeParked: mail that was never tried itself, as its site is down, is late all the same, and its sender is told why.
 func TestDelayNoticeParked(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.run.Conf.DelayDSN = time.Second
 	b.mail = func(o *order.Order) []order.Answer {

@@ -89,14 +89,13 @@ func (s *session) describe(name string) {
 	s.number(uint64(n.Messages), "EXISTS")
 	if s.enabled&rev2 == 0 {
 		s.number(b.recent.Count(), "RECENT")
-		for i := range b.view.Len() {
-			if b.view.Flags(i)&mailbox.Seen == 0 {
-				s.untagged(okCode("UNSEEN "+strconv.Itoa(i+1), "first unseen"))
-				break
-			}
-			if n.Unseen == 0 {
-				break
-			}
+		if n.Unseen > 0 {
+			b.view.Each(0, b.view.Len(), func(i int, _ uint32, flags mailbox.Flags, _ uint64) bool {
+				if flags&mailbox.Seen == 0 {
+					s.untagged(okCode("UNSEEN "+strconv.Itoa(i+1), "first unseen"))
+				}
+				return flags&mailbox.Seen != 0
+			})
 		}
 	}
 	s.untagged(okCode("UIDVALIDITY "+strconv.FormatUint(uint64(n.UIDValidity), 10), "UIDs are valid"))

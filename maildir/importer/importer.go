@@ -33,6 +33,7 @@ type Job struct {
 	Skip         []string
 	Clear        bool
 	Layout       string
+	UIDL         string // as mailbox.UIDLFormat
 	In           io.Reader
 	Out          *os.File
 }
@@ -42,12 +43,16 @@ func (j *Job) Run(ctx context.Context, sources []string, root string) error {
 	if j.Layout != maildir.PlusPlus && j.Layout != maildir.FS {
 		return errors.New("--layout wants maildir++ or fs")
 	}
+	uidl := mailbox.UIDLFormat(j.UIDL)
+	if err := uidl.Check(); err != nil {
+		return err
+	}
 	if len(sources) == 0 || j.Dry {
 		if _, err := os.Stat(filepath.Join(root, "cur")); err != nil { // nothing is made by mistake
 			return err
 		}
 	}
-	a, err := mailbox.OpenAccount(root, mailbox.Options{Layout: j.Layout, Delimiter: '/'})
+	a, err := mailbox.OpenAccount(root, mailbox.Options{Layout: j.Layout, Delimiter: '/', UIDL: uidl})
 	if err != nil {
 		return err
 	}

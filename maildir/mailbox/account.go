@@ -17,14 +17,15 @@ import (
 
 // Options is how an account's Maildir is laid out and shown; the same for every program that opens it.
 type Options struct {
-	Layout       string // maildir++ or fs
-	Delimiter    byte   // of names: '/' or '.'
-	Prefix       string // "" or "INBOX."
-	ExpungedDays int    // how long expunged mail is kept; 0 unlinks
-	Quota        int64  // octets, 0 none
-	LeaveNew     bool   // new/ stays new/ until a message is seen
-	Stamp        string // as in package maildir: the store is mounted
-	Host         string // for the names of messages that IMAP brings
+	Layout       string     // maildir++ or fs
+	Delimiter    byte       // of names: '/' or '.'
+	Prefix       string     // "" or "INBOX."
+	ExpungedDays int        // how long expunged mail is kept; 0 unlinks
+	Quota        int64      // octets, 0 none
+	LeaveNew     bool       // new/ stays new/ until a message is seen
+	Stamp        string     // as in package maildir: the store is mounted
+	Host         string     // for the names of messages that IMAP brings
+	UIDL         UIDLFormat // of the server whose mail is taken over
 }
 
 // Account is one user's tree of mailboxes. It is shared by all sessions of a process and safe for concurrent use.

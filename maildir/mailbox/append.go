@@ -233,7 +233,7 @@ func (f *Folder) pick(ctx context.Context, uids sequence.Set) (list []entry, err
 	if err := f.look(ctx, true); err != nil {
 		return nil, err
 	}
-	f.within(uids, func(e *entry) bool {
+	f.within(uids, 0, func(e *entry) bool {
 		list = append(list, *e)
 		return true
 	})
@@ -336,7 +336,7 @@ func (f *Folder) MoveWith(ctx context.Context, uids sequence.Set, dst *Folder, m
 	}
 	defer doneSecond()
 	var list []entry
-	f.within(uids, func(e *entry) bool {
+	f.within(uids, 0, func(e *entry) bool {
 		list = append(list, *e)
 		return true
 	})

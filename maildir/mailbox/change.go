@@ -63,10 +63,7 @@ func (f *Folder) each(ctx context.Context, uids sequence.Set, do func(batch []en
 		}
 		var list []entry
 		more := false
-		f.within(uids, func(e *entry) bool {
-			if e.uid <= last {
-				return true
-			}
+		f.within(uids, last, func(e *entry) bool {
 			if len(list) == batchLen {
 				more = true
 				return false
@@ -87,13 +84,16 @@ func (f *Folder) each(ctx context.Context, uids sequence.Set, do func(batch []en
 	}
 }
 
-// within calls visit for every message of uids (nil: all) until it says no.
-func (f *Folder) within(uids sequence.Set, visit func(*entry) bool) {
+// within calls visit for every message of uids (nil: all) with a UID above last until it says no.
+func (f *Folder) within(uids sequence.Set, last uint32, visit func(*entry) bool) {
 	if uids == nil {
 		uids = sequence.Set{{Lo: 1, Hi: 1<<32 - 1}}
 	}
 	for _, r := range uids {
-		i, _ := f.view.Find(r.Lo)
+		if r.Hi <= last {
+			continue
+		}
+		i, _ := f.view.Find(max(r.Lo, last+1))
 		for ; i < f.view.Len(); i++ {
 			c, j := f.view.at(i)
 			if c.uid[j] > r.Hi {
@@ -364,13 +364,7 @@ func (f *Folder) Claim(ctx context.Context, uids sequence.Set) (claimed sequence
 		return nil, nil
 	}
 	f.mu.Lock()
-	wanted := f.view == nil
-	if f.view != nil {
-		f.within(uids, func(e *entry) bool {
-			wanted = e.state&recent != 0 || e.state&inNew != 0 && !f.account.o.LeaveNew
-			return !wanted
-		})
-	}
+	wanted := f.view == nil || f.totals.recent > 0 || f.totals.new.count > 0 && !f.account.o.LeaveNew
 	f.mu.Unlock()
 	if !wanted {
 		return nil, nil

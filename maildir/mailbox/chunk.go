@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 )
 
@@ -128,6 +129,32 @@ func (c *chunk) clone() *chunk {
 	d.keys = c.keys[:len(c.keys):len(c.keys)]
 	d.info, d.over = copyMap(c.info), copyMap(c.over)
 	return &d
+}
+
+// reflagged is a chunk whose flags, mod-sequences and states can be changed; the other columns stay shared.
+func (c *chunk) reflagged() *chunk {
+	d := *c
+	d.flags, d.modseq, d.state = slices.Clone(c.flags), slices.Clone(c.modseq), slices.Clone(c.state)
+	d.info = copyMap(c.info)
+	return &d
+}
+
+// put changes entry j of a chunk that reflagged made: the message has the same key.
+func (c *chunk) put(j int, e *entry) {
+	c.flags[j], c.modseq[j], c.state[j] = e.flags, e.modseq, e.state
+	if c.saved[j] != e.saved {
+		c.saved = slices.Clone(c.saved)
+		c.saved[j] = e.saved
+	}
+	for _, learnt := range []struct{ to, is *int64 }{{&c.wire[j], &e.wire}, {&c.received[j], &e.received}, {&c.cache[j], &e.cache}} {
+		if *learnt.is > 0 {
+			atomic.StoreInt64(learnt.to, *learnt.is)
+		}
+	}
+	delete(c.info, j)
+	if e.state&irregular != 0 {
+		c.setInfo(j, e.info)
+	}
 }
 
 // learning is a copy of a column that others may be filling in.

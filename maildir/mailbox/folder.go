@@ -358,7 +358,7 @@ func (f *Folder) change(slots []*slot, list []entry) {
 		s := f.view.slotOf(i)
 		c := touched[s]
 		if c == nil {
-			c = slots[s].get().clone()
+			c = slots[s].get().reflagged()
 			touched[s] = c
 		}
 		j := i - f.view.start[s]
@@ -367,12 +367,7 @@ func (f *Folder) change(slots []*slot, list []entry) {
 			f.index([]entry{*e})
 			continue
 		}
-		c.flags[j], c.modseq[j], c.wire[j], c.received[j], c.saved[j], c.cache[j], c.state[j] =
-			e.flags, e.modseq, e.wire, e.received, e.saved, e.cache, e.state
-		delete(c.info, j)
-		if e.state&irregular != 0 {
-			c.setInfo(j, e.info)
-		}
+		c.put(j, e)
 	}
 	for s, c := range touched {
 		slots[s] = newSlot(c)

@@ -38,6 +38,9 @@ func (f *Folder) importUIDs() (*uids, error) {
 			f.dovecotKeywords(u)
 			u.next = max(u.next, f.dovecotNext(u.validity))
 		}
+		if f.dir == "." { // POP3 knows no other mailbox
+			f.account.o.UIDL.pin(u)
+		}
 		u.bound = u.next
 		return u, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,26 @@ func (m *Message) Descriptor() uintptr { return m.file.Fd() }
 
 // Open opens the message's file. ErrExpunged when it is gone.
 func (v *View) Open(i int) (*Message, error) {
+	m, err := v.open(i)
+	if err != nil || m.Wire >= 0 {
+		return m, err
+	}
+	if m.Wire, err = countWire(m.file, m.Size); err != nil {
+		m.Close()
+		return nil, err
+	}
+	v.counted(i, m.Wire)
+	return m, nil
+}
+
+// counted remembers the octets with CRLF.
+func (v *View) counted(i int, wire int64) {
+	c, j := v.at(i)
+	atomic.StoreInt64(&c.wire[j], wire)
+}
+
+// open is Open without counting: Wire is -1 where nothing says it.
+func (v *View) open(i int) (*Message, error) {
 	c, j := v.at(i)
 	e := c.entry(j)
 	f := v.folder
@@ -49,20 +70,14 @@ func (v *View) Open(i int) (*Message, error) {
 		file.Close()
 		return nil, err
 	}
-	m := &Message{ReaderAt: file, Size: info.Size, file: file}
+	m := &Message{ReaderAt: file, Size: info.Size, Wire: -1, file: file}
 	if atomic.LoadInt64(&c.received[j]) == 0 {
 		atomic.StoreInt64(&c.received[j], info.ModTime.Unix())
 	}
 	wire := atomic.LoadInt64(&c.wire[j])
 	if size := sizeOf(e.key); wire >= 0 && (size < 0 || size == info.Size) {
 		m.Wire = wire // the name, or an earlier count, says it
-		return m, nil
 	}
-	if m.Wire, err = countWire(file, info.Size); err != nil {
-		file.Close()
-		return nil, err
-	}
-	atomic.StoreInt64(&c.wire[j], m.Wire)
 	return m, nil
 }
 
@@ -121,13 +136,19 @@ func (v *View) Received(i int) (time.Time, error) {
 	return time.Unix(info.ModTime.Unix(), 0), nil
 }
 
+// windows are what messages are read through.
+var windows = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+func window() *[64 << 10]byte { return windows.Get().(*[64 << 10]byte) }
+
 // countWire is the octets of a file with CRLF line ends.
 func countWire(file io.ReaderAt, size int64) (int64, error) {
-	buf := make([]byte, 64<<10)
+	buf := window()
+	defer windows.Put(buf)
 	wire := size
 	last := byte(0)
 	for at := int64(0); at < size; {
-		n, err := file.ReadAt(buf, at)
+		n, err := file.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
 		if n == 0 {
 			return 0, err
 		}

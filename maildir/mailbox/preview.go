@@ -30,13 +30,20 @@ func preview(p *part.Part, m io.ReaderAt) []byte {
 	if at == nil {
 		return nil
 	}
-	raw := make([]byte, min(previewRead, at.End-at.Body))
-	n, _ := m.ReadAt(raw, at.Body)
-	s := DecodeText(raw[:n], at.Encoding, at.Param("charset"))
-	if text == nil {
-		s = stripTags(s)
+	buf := window()
+	defer windows.Put(buf)
+	for most := int64(2 << 10); ; most = previewRead { // the first lines are enough as a rule
+		whole := most >= min(previewRead, at.End-at.Body)
+		n, _ := m.ReadAt(buf[:min(most, at.End-at.Body)], at.Body)
+		s := DecodeText(buf[:n], at.Encoding, at.Param("charset"))
+		if text == nil {
+			s = stripTags(s)
+		}
+		short := shorten(s)
+		if whole || utf8.RuneCount(short) >= previewLen {
+			return short
+		}
 	}
-	return shorten(s)
 }
 
 // readable is the first text/plain and the first text/html part that is no attachment.

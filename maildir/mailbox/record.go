@@ -163,7 +163,7 @@ func (r *Reader) Get(i int) (*Record, error) {
 			return &r.record, nil
 		}
 	}
-	m, err := r.v.Open(i)
+	m, err := r.v.open(i)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +171,9 @@ func (r *Reader) Get(i int) (*Record, error) {
 	parsed, err := parse(m)
 	if err != nil {
 		return nil, err
+	}
+	if atomic.LoadInt64(&c.wire[j]) != m.Wire {
+		r.v.counted(i, m.Wire)
 	}
 	r.record = *parsed
 	r.keep(c, j)
@@ -302,23 +305,26 @@ type place struct {
 
 var crlf = []byte("\r\n")
 
-// parse reads a message into a record.
+// parse reads a message into a record, and counts it where it has not been.
 func parse(m *Message) (*Record, error) {
 	s := part.NewScanner()
-	first := make([]byte, 0, 16<<10)
-	buf := make([]byte, 64<<10)
+	buf := window()
+	defer windows.Put(buf)
 	for at := int64(0); at < m.Size; {
 		n, err := m.ReadAt(buf[:min(int64(len(buf)), m.Size-at)], at)
 		if n == 0 {
 			return nil, err
 		}
 		s.Write(buf[:n])
-		if at == 0 {
-			first = append(first, buf[:n]...)
-		}
 		at += int64(n)
 	}
 	p := s.Done()
+	if m.Wire < 0 {
+		m.Wire = p.HeaderWire + p.BodyWire
+	}
+	if m.Size <= int64(len(buf)) { // all of it is at hand
+		return recordOf(p, bytes.NewReader(buf[:m.Size])), nil
+	}
 	return recordOf(p, m), nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/mail"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-message/charset"
 	"golang.org/x/text/unicode/norm"
@@ -43,7 +44,7 @@ func (r *Record) sortKeys(f part.Fields) {
 	r.To, r.DisplayTo = firstAddress(f, "To")
 	r.Cc, _ = firstAddress(f, "Cc")
 	r.Sent = NoDate
-	if t, err := mail.ParseDate(f.Get("Date")); err == nil {
+	if t, err := parseDate(f.Get("Date")); err == nil {
 		_, zone := t.Zone()
 		r.Sent, r.SentZone = t.Unix(), int32(zone)
 	}
@@ -62,6 +63,17 @@ func (r *Record) sortKeys(f part.Fields) {
 			r.References = append(r.References, byte(h>>(8*k)))
 		}
 	}
+}
+
+// parseDate is mail.ParseDate, which tries one layout after the other; most write what RFC 5322 prints.
+func parseDate(s string) (time.Time, error) {
+	s = strings.TrimSpace(s)
+	if n := len(time.RFC1123Z); len(s) >= n && (len(s) == n || s[n] == ' ') {
+		if t, err := time.Parse(time.RFC1123Z, s[:n]); err == nil {
+			return t, nil
+		}
+	}
+	return mail.ParseDate(s)
 }
 
 // firstAddress is the mailbox part of the first address of a field, and its display name or else its address (RFC 5957).
@@ -126,7 +138,6 @@ func hashID(id string) uint64 {
 }
 
 var (
-	spaces  = regexp.MustCompile(`\s+`)
 	refwd   = regexp.MustCompile(`(?i)^(?:re|fwd?)\s*(?:\[[^\[\]]*\]\s*)?:`)
 	blob    = regexp.MustCompile(`^\[[^\[\]]*\]\s*`)
 	trailer = regexp.MustCompile(`(?i)(?:\(fwd\)|\s)$`)
@@ -134,8 +145,11 @@ var (
 
 // BaseSubject is the subject without what replies and forwards add to it (RFC 5256 section 2.1), and whether they did.
 func BaseSubject(s string) (base string, reply bool) {
-	s = strings.TrimSpace(spaces.ReplaceAllString(s, " "))
+	s = strings.Join(strings.FieldsFunc(s, isSpace), " ")
 	for {
+		if !mayHaveMore(s) { // most subjects, and all that are done
+			return s, reply
+		}
 		for trailer.MatchString(s) {
 			if strings.HasSuffix(strings.ToLower(s), "(fwd)") {
 				reply = true
@@ -160,6 +174,20 @@ func BaseSubject(s string) (base string, reply bool) {
 		}
 		s, reply = strings.TrimSpace(s[5:len(s)-1]), true
 	}
+}
+
+func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\f' || r == '\r' }
+
+// mayHaveMore reports whether s may begin or end with something that is no part of the base subject.
+func mayHaveMore(s string) bool {
+	if s == "" {
+		return false
+	}
+	switch s[0] {
+	case '[', 'r', 'R', 'f', 'F':
+		return true
+	}
+	return s[len(s)-1] == ')' || s[len(s)-1] == ' '
 }
 
 // leader is the length of a subj-leader: blobs and then re: or fwd:.

@@ -216,12 +216,12 @@ func (v *View) compare(earlier *View) (d Delta) {
 	return d
 }
 
-// UIDsFrom is the UIDs of the messages from index i on.
-func (v *View) UIDsFrom(i int) (out sequence.Set) {
-	for ; i < v.Len(); i++ {
-		out.Add(v.UID(i))
+// UIDsFrom is a range of UIDs with those of the messages from index i on, and of no others.
+func (v *View) UIDsFrom(i int) sequence.Set {
+	if i >= v.Len() {
+		return nil
 	}
-	return out
+	return sequence.Set{{Lo: v.UID(i), Hi: v.UID(v.Len() - 1)}}
 }
 
 // Each calls visit for messages from ≤ i < to, in order, with what their columns say, until it says no: a scan at the speed of memory.

@@ -16,7 +16,7 @@ import (
 
 func main() {
 	durable.ClearUmask()
-	app := &cli.App{Name: "maildirimport", Usage: "bring mail into a Maildir", UsageText: "maildirimport [-n] [--to-dovecot] MAILDIR\nmaildirimport [--folder NAME] [--quoting KIND] MBOX... MAILDIR\nmaildirimport [-n] [--password-file FILE] imaps://USER@HOST[/MAILBOX] MAILDIR", HideHelpCommand: true, Flags: []cli.Flag{
+	app := &cli.App{Name: "maildirimport", Usage: "bring mail into a Maildir", UsageText: "maildirimport [-n] [--to-dovecot | --uidl FORMAT] MAILDIR\nmaildirimport [--folder NAME] [--quoting KIND] MBOX... MAILDIR\nmaildirimport [-n] [--password-file FILE] imaps://USER@HOST[/MAILBOX] MAILDIR", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "say what there is, change nothing"},
 		&cli.BoolFlag{Name: "to-dovecot", Usage: "hand the Maildir to Dovecot"},
 		&cli.StringFlag{Name: "folder", Value: "INBOX", Usage: "where the mail of an mbox goes"},
@@ -26,6 +26,7 @@ func main() {
 		&cli.StringSliceFlag{Name: "skip", Usage: "a mailbox there that is not wanted"},
 		&cli.BoolFlag{Name: "clear", Usage: "no TLS, to this machine only: for tunnels"},
 		&cli.StringFlag{Name: "layout", Value: "maildir++", Usage: "of folders: maildir++ or fs"},
+		&cli.StringFlag{Name: "uidl", Usage: "how the server before us made unique-ids of POP3, as pop3_uidl_format: %08Xu%08Xv is Dovecot's default"},
 	}, Action: run}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
@@ -41,7 +42,7 @@ func run(c *cli.Context) error {
 		cli.ShowAppHelpAndExit(c, 64) // EX_USAGE
 	}
 	job := &importer.Job{Dry: c.Bool("dry-run"), ToDovecot: c.Bool("to-dovecot"), Folder: c.String("folder"), Quoting: c.String("quoting"),
-		PasswordFile: c.Path("password-file"), CAFile: c.Path("ca-file"), Skip: c.StringSlice("skip"), Clear: c.Bool("clear"), Layout: c.String("layout"),
+		PasswordFile: c.Path("password-file"), CAFile: c.Path("ca-file"), Skip: c.StringSlice("skip"), Clear: c.Bool("clear"), Layout: c.String("layout"), UIDL: c.String("uidl"),
 		In: os.Stdin, Out: os.Stdout}
 	return job.Run(c.Context, args[:len(args)-1], args[len(args)-1])
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -343,4 +344,60 @@ func (o *takeover) handBack() {
 	if err := o.dovecot.Restart(); err != nil {
 		o.Fatal(err)
 	}
+}
+
+// POP3 clients that leave mail on the server do not fetch it again either, when the takeover is told how Dovecot made its unique-ids.
+func TestTakeoverPOP3(t *testing.T) {
+	o := newTakeover(t)
+	c := o.client(o.atDovecot)
+	for i := range 5 {
+		put(t, c, "INBOX", "", fmt.Sprintf(plain, fmt.Sprintf("letter-%d", i)))
+	}
+	do(t, c, "SELECT INBOX")
+	do(t, c, `STORE 2 +FLAGS (\Deleted)`)
+	do(t, c, "EXPUNGE")
+	do(t, c, "LOGOUT")
+	before := o.uidl(net.Dial("tcp", o.dovecot.At(110)))
+	o.dovecot.Stop()
+	out, err := exec.Command(filepath.Join(o.lab.Bin, "maildirimport"), "--uidl", "%08Xu%08Xv", o.dovecot.Maildir("olga")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := o.lab.Up(); err != nil {
+		t.Fatal(err)
+	}
+	tlsConfig := &tls.Config{ServerName: "mx.demo.test", RootCAs: o.lab.CA.Pool()}
+	if now := o.uidl(tls.Dial("tcp", o.host.Addr("POP3S"), tlsConfig)); !slices.Equal(now, before) {
+		t.Errorf("Dovecot said %q, and we say %q", before, now)
+	}
+	o.host.Stop()
+	o.handBack()
+	if now := o.uidl(net.Dial("tcp", o.dovecot.At(110))); !slices.Equal(now, before) {
+		t.Errorf("Dovecot said %q, and now it says %q", before, now)
+	}
+}
+
+// uidl is the answer to UIDL on the connection.
+func (o *takeover) uidl(conn net.Conn, err error) []string {
+	o.Helper()
+	if err != nil {
+		o.Fatal(err)
+	}
+	p := textproto.NewConn(conn)
+	defer p.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	for _, say := range []string{"", "USER olga@demo.test", "PASS " + lab.Password, "UIDL"} {
+		if say != "" {
+			p.PrintfLine("%s", say)
+		}
+		if line, err := p.ReadLine(); err != nil || !strings.HasPrefix(line, "+OK") {
+			o.Fatalf("%s: %s %v", say, line, err)
+		}
+	}
+	lines, err := p.ReadDotLines()
+	if err != nil || len(lines) != 4 {
+		o.Fatalf("%q %v", lines, err)
+	}
+	p.PrintfLine("QUIT")
+	return lines
 }

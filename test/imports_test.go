@@ -41,6 +41,8 @@ var rules = []struct {
 		"an order speaks of a message and its recipients, and of nobody who carries it out"},
 	{[]string{"msgauth/...", "mailkey/..."}, []string{"smtpd/...", "pop3d/...", "imapd/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/..."}, nil,
 		"who judges and signs does not know who asks"},
+	{[]string{"mailreport/..."}, []string{"smtpd/...", "pop3d/...", "imapd/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/...", "mailkey/...", "msgauth/..."}, nil,
+		"who reads what others say needs nothing that acts"},
 	{[]string{"msgauth/..."}, []string{"mailkey/...", "internal/domains"}, nil, "the side that asks for a signature links no code that reads keys"},
 	{[]string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/...", "internal/..."},
 		[]string{"cmd/...", "test/..."}, nil, "programs are not libraries"},
@@ -95,6 +97,7 @@ var links = []struct {
 	{"deliver-remote", []string{"pennypost/maildir", "pennypost/login", "pennypost/internal/domains", "golang.org/x/crypto/argon2"}},
 	{"mailkey", []string{"crypto/tls", "pennypost/queue", "pennypost/login", "pennypost/maildir"}},
 	{"mailverify", []string{"crypto/tls", "pennypost/queue", "pennypost/login", "pennypost/maildir", "pennypost/mailkey"}},
+	{"mailreport", []string{"pennypost/queue", "pennypost/login", "pennypost/maildir", "pennypost/mailkey", "net/http"}},
 	{"mailq", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "pennypost/queue/run"}},
 	{"*", []string{"net/http", "encoding/gob", "html/template", "net/rpc"}},
 }

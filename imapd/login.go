@@ -133,5 +133,7 @@ func (s *session) check(r login.Request) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	conn := s.conn
+	s.unwatch = login.Watch(s.srv.Checker, id, func() { s.srv.Log.Refuse("imap", s.remote.String(), login.ErrRevoked.Error()); conn.Close() })
 	return okCode("CAPABILITY "+s.capabilityList(), "logged in")
 }

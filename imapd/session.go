@@ -30,6 +30,7 @@ type session struct {
 	remote   netip.Addr
 	secure   bool // TLS, or a transport that is as good
 	id       *login.Identity
+	unwatch  func() // ends the watching of its credential
 	account  *shared
 	others   map[string]*shared // accounts of other users that share mailboxes, by root
 	enabled  extension          // by ENABLE, or by a command that implies it
@@ -144,6 +145,9 @@ func (s *session) need() {
 func (s *session) interrupt() { s.conn.SetReadDeadline(time.Now()) }
 
 func (s *session) close() {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	s.endNotify()
 	s.deselect()
 	if s.account != nil {

@@ -19,6 +19,9 @@ import (
 //	argon2id: $argon2id$v=19$m=65536,t=2,p=1$…
 //	scram-sha-256: SCRAM-SHA-256$10000:…
 //	scram-sha-1: SCRAM-SHA-1$10000:…
+//	imported: {BLF-CRYPT}$2y$05$…          in place of the three above
+//	totp: JBSWY3DPEHPK3PXP                a code follows the password
+//	approval: yes                         a new network waits
 //	scope: smtp pop3
 //	expires: 2027-01-31T00:00:00Z
 //	networks: 192.0.2.0/24 2001:db8::/32
@@ -30,11 +33,15 @@ type Credential struct {
 	SCRAM    string   // of SHA-256
 	SCRAM1   string   // of SHA-1
 	TOTP     string   // base32 key of RFC 6238: a code follows the password
+	Imported string   // {SCHEME}HASH of another program, compared until there is one of ours
+	Approval string   // yes, no; "" is what mail.toml says
 	Scope    []string // services; empty: all
 	Expires  time.Time
 	Networks []netip.Prefix // empty: from everywhere
 	ActsFor  []string       // a master user's: accounts it opens besides its own, USER@DOMAIN or *@DOMAIN
 	Note     string
+
+	of string // fingerprint of the verifiers in the file
 }
 
 // New makes a credential for a password.
@@ -78,7 +85,7 @@ func checkPassword(password string) error {
 // Allows reports whether the credential may be used for the request at all.
 func (k Credential) Allows(r Request, now time.Time) bool {
 	switch {
-	case k.Argon2id == "" && k.SCRAM == "" && k.SCRAM1 == "":
+	case k.Argon2id == "" && k.SCRAM == "" && k.SCRAM1 == "" && k.Imported == "":
 		return false
 	case len(k.Scope) > 0 && !slices.Contains(k.Scope, r.Service):
 		return false
@@ -111,7 +118,9 @@ func (k Credential) String() string {
 	line("argon2id", k.Argon2id)
 	line("scram-sha-256", k.SCRAM)
 	line("scram-sha-1", k.SCRAM1)
+	line("imported", k.Imported)
 	line("totp", k.TOTP)
+	line("approval", k.Approval)
 	line("scope", strings.Join(k.Scope, " "))
 	if !k.Expires.IsZero() {
 		line("expires", k.Expires.UTC().Format(time.RFC3339))
@@ -165,6 +174,16 @@ func (k *Credential) set(key, value string) (err error) {
 	case "scram-sha-1":
 		k.SCRAM1 = value
 		_, err = parseSCRAM("SCRAM-SHA-1", value)
+	case "imported":
+		k.Imported = value
+		_, err = parseImported(value)
+	case "totp":
+		k.TOTP = value
+		_, err = parseTOTP(value)
+	case "approval":
+		if k.Approval = value; value != "yes" && value != "no" {
+			err = errors.New("approval: yes or no")
+		}
 	case "scope":
 		k.Scope, err = ParseScope(value)
 	case "expires":
@@ -263,7 +282,7 @@ func ReadCredentials(account string) (list []Credential, err error) {
 		var k Credential
 		if err == nil {
 			k, err = ParseCredential(dir+"/"+name, text)
-			k.Name = name
+			k.Name, k.of = name, k.fingerprint()
 		}
 		if err != nil {
 			errs = append(errs, err)

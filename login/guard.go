@@ -230,7 +230,7 @@ func (m *memory) WriteAt(p []byte, at int64) (int, error) { return copy(m[at:], 
 
 // table is a file of fixed size that all processes write into.
 func (s *State) table(name string) (*os.File, error) {
-	if _, err := s.open(); err != nil {
+	if _, err := s.make(); err != nil {
 		return nil, err
 	}
 	return os.OpenFile(s.dir+"/"+name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o660)

@@ -157,7 +157,7 @@ func (s *State) LastUse(a *domains.Account, credential string) (Login, error) {
 
 // Forget removes what is remembered of an account, or of one of its credentials.
 func (s *State) Forget(a *domains.Account, credential string) error {
-	if _, err := s.open(); err != nil {
+	if err := s.disapprove(a, credential); err != nil {
 		return err
 	}
 	if credential == "" {
@@ -174,7 +174,7 @@ func (s *State) Forget(a *domains.Account, credential string) error {
 // log adds a line to the history.
 func (s *State) log(a *domains.Account, l Login) error {
 	name := home(a) + "/logins"
-	disk, err := s.open()
+	disk, err := s.make()
 	if err != nil {
 		return err
 	}
@@ -227,10 +227,7 @@ func (c *Checker) note(r Request, who finding, what, credential string) {
 		return
 	}
 	now := c.now()
-	l := Login{Time: now, What: what, Service: r.Service, IP: "local", Credential: credential, Mechanism: r.mechanism}
-	if r.Remote.IsValid() {
-		l.IP = r.Remote.Unmap().WithZone("").String()
-	}
+	l := Login{Time: now, What: what, Service: r.Service, IP: ipOf(r.Remote), Credential: credential, Mechanism: r.mechanism}
 	account := who.owner
 	if who.account != nil && who.account != who.owner {
 		account, l.By = who.account, who.owner.User+"@"+who.owner.Domain

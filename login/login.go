@@ -38,6 +38,8 @@ type Identity struct {
 	Authcid    string // whose credentials they were: another's name for a master user
 	Authzid    string // whose account it is, as the client said it; "" is the same as Authcid
 	Credential string // file name of the credential: "main", "phone"
+
+	token string // for Still
 }
 
 // Request is one attempt.
@@ -65,6 +67,7 @@ type Checker struct {
 	Parallel   int           // argon2id runs at once, each with its memory; 0 is one a processor, at least 2
 	Wait       time.Duration // longest wait for one of them; 0 is 5 s
 	Mechanisms []string      // of All, to be offered; empty: all
+	Approval   bool          // of credentials that do not say it
 	State      *State        // what is remembered for all processes; nil: nothing is
 	Warn       func(what string, err error)
 
@@ -88,6 +91,7 @@ func FromConfig(conf *config.Config, where *domains.Domains, warn func(what stri
 		Domains:    where,
 		Parallel:   conf.Login.Parallel,
 		Mechanisms: conf.Login.Mechanisms,
+		Approval:   conf.Login.Approval,
 		State:      NewState(filepath.Join(conf.State, "auth")),
 		Warn:       warn,
 	}
@@ -104,7 +108,7 @@ func (c *Checker) setup() {
 		c.Wait = 5 * time.Second
 	}
 	if c.runs == nil {
-		c.runs = verifyArgon2id
+		c.runs = verifySlow
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -129,7 +133,7 @@ func (c *Checker) Check(ctx context.Context, r Request) (*Identity, error) {
 		return r.outcome.id, r.outcome.err
 	}
 	return c.attempt(ctx, r, c.find(r), func(who finding) (Credential, error) {
-		return c.password(ctx, r.Password, who.credentials)
+		return c.password(ctx, r.Password, who)
 	})
 }
 
@@ -155,25 +159,57 @@ func (c *Checker) attempt(ctx context.Context, r Request, who finding, verify fu
 		return nil, err
 	}
 	charged.back()
+	if ok, err := c.approved(r, who, k); !ok {
+		c.note(r, who, "wait", k.Name)
+		if err == nil {
+			err = ErrCredentials
+		}
+		return nil, err
+	}
 	c.note(r, who, "ok", k.Name)
-	return &Identity{Account: who.account, Authcid: r.Authcid, Authzid: r.Authzid, Credential: k.Name}, nil
+	return &Identity{Account: who.account, Authcid: r.Authcid, Authzid: r.Authzid, Credential: k.Name, token: stamp(r, who, k)}, nil
 }
 
 // password finds the credential that a password fits.
-func (c *Checker) password(ctx context.Context, password string, credentials []Credential) (Credential, error) {
-	for _, k := range c.candidates(password, credentials) {
+func (c *Checker) password(ctx context.Context, password string, who finding) (Credential, error) {
+	for _, t := range c.candidates(password, who.credentials) {
 		fits := true // a file with SCRAM alone has been compared already
-		if k.Argon2id != "" {
+		if verifier := t.k.slow(); verifier != "" {
 			var err error
-			if fits, err = c.verify(ctx, k.Argon2id, password); err != nil {
-				return k, err
+			if fits, err = c.verify(ctx, verifier, t.password); err != nil {
+				return t.k, err
 			}
 		}
-		if fits && k.Name != "" {
-			return k, nil
+		if !fits || t.k.Name == "" {
+			continue
 		}
+		if t.k.TOTP != "" {
+			if err := c.code(who.owner, t.k, t.code); err != nil {
+				return t.k, err
+			}
+		}
+		if t.k.Argon2id == "" && t.k.Imported != "" {
+			c.rehash(who, t.k, t.password)
+		}
+		return t.k, nil
 	}
 	return Credential{}, ErrCredentials
+}
+
+// slow is the verifier that costs much to compare with.
+func (k Credential) slow() string {
+	if k.Argon2id != "" {
+		return k.Argon2id
+	}
+	return k.Imported
+}
+
+// quick is the verifier that costs little.
+func (k Credential) quick() string {
+	if k.SCRAM != "" {
+		return k.SCRAM
+	}
+	return k.SCRAM1
 }
 
 // finding is whom a request speaks of.
@@ -200,6 +236,11 @@ func (c *Checker) find(r Request) (who finding) {
 		return who
 	}
 	all, err := ReadCredentials(who.owner.Dir)
+	for i, k := range all {
+		if k.Imported != "" {
+			all[i], _ = c.State.rehashed(who.owner, k)
+		}
+	}
 	now := c.now()
 	who.credentials = slices.DeleteFunc(all, func(k Credential) bool { return !k.Allows(r, now) || !k.actsAs(who) })
 	who.broken = err
@@ -218,24 +259,35 @@ func (c *Checker) account(name string) (*domains.Account, error) {
 // nameOf is a login name in the one form that all its spellings have.
 func (c *Checker) nameOf(name string) string { return c.Domains.LoginName(name) }
 
+// A try is a credential to be compared with a password, less the code where it wants one.
+type try struct {
+	k              Credential
+	password, code string
+}
+
 // candidates are the credentials to spend argon2id on, or a decoy, which has no name.
-func (c *Checker) candidates(password string, credentials []Credential) (list []Credential) {
-	for _, k := range credentials { // no SCRAM needed for what we know
-		if c.known.has(k.Argon2id, password) {
-			return []Credential{k}
+func (c *Checker) candidates(password string, credentials []Credential) (list []try) {
+	var all []try
+	for _, k := range credentials {
+		t := try{k: k, password: password}
+		if k.TOTP != "" {
+			var ok bool
+			if t.password, t.code, ok = cutCode(password); !ok {
+				continue
+			}
 		}
+		if c.known.has(k.slow(), t.password) { // no SCRAM needed for what we know
+			return []try{t}
+		}
+		all = append(all, t)
 	}
 	compared := false
-	for _, k := range credentials {
-		verifier := k.SCRAM
-		if verifier == "" {
-			verifier = k.SCRAM1
-		}
-		switch {
+	for _, t := range all {
+		switch verifier := t.k.quick(); {
 		case verifier == "":
-			list = append(list, k)
-		case verifySCRAM(verifier, password):
-			return []Credential{k}
+			list = append(list, t)
+		case verifySCRAM(verifier, t.password):
+			return []try{t}
 		default:
 			compared = true
 		}
@@ -244,7 +296,7 @@ func (c *Checker) candidates(password string, credentials []Credential) (list []
 		verifySCRAM(c.empty.SCRAM, password) // for the time it takes
 	}
 	if len(list) == 0 {
-		list = append(list, c.empty)
+		list = append(list, try{k: c.empty, password: password})
 	}
 	return list
 }

@@ -29,15 +29,24 @@ type State struct {
 // NewState is that directory, made by the first login.
 func NewState(dir string) *State { return &State{dir: dir} }
 
-// open opens the directory, and makes it where it is not there.
+// make opens the directory, and makes it where it is not there.
+func (s *State) make() (durable.Disk, error) {
+	disk, err := s.open()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return disk, err
+	}
+	if err := os.MkdirAll(s.dir, 0o770); err != nil {
+		return nil, err
+	}
+	return s.open()
+}
+
+// open opens the directory.
 func (s *State) open() (durable.Disk, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.disk != nil {
 		return s.disk, nil
-	}
-	if err := os.MkdirAll(s.dir, 0o770); err != nil {
-		return nil, err
 	}
 	disk, err := durable.Open(s.dir)
 	if err == nil {
@@ -52,10 +61,10 @@ const maxState = 256 << 10
 // read is the text of a file; "" where it is not there.
 func (s *State) read(name string) (string, error) {
 	disk, err := s.open()
-	if err != nil {
-		return "", err
+	var f durable.File
+	if err == nil {
+		f, err = disk.Open(name)
 	}
-	f, err := disk.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -69,7 +78,7 @@ func (s *State) read(name string) (string, error) {
 
 // write replaces a file. sync says whether it must be there after a power cut.
 func (s *State) write(name, text string, sync bool) error {
-	disk, err := s.open()
+	disk, err := s.make()
 	if err != nil {
 		return err
 	}
@@ -127,7 +136,7 @@ func (s *State) secret() (key [32]byte) {
 	if s == nil {
 		return key
 	}
-	disk, err := s.open()
+	disk, err := s.make()
 	for range 2 {
 		if err != nil {
 			return key

@@ -96,6 +96,14 @@ func verifyArgon2id(phc, password string) bool {
 	return subtle.ConstantTimeCompare(got, hash) == 1
 }
 
+// verifySlow compares with the verifier that costs much, ours or another's.
+func verifySlow(verifier, password string) bool {
+	if strings.HasPrefix(verifier, "$argon2id$") {
+		return verifyArgon2id(verifier, password)
+	}
+	return verifyImported(verifier, password)
+}
+
 // newSCRAM makes a verifier in the manner of RFC 5803: SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY.
 func newSCRAM(mechanism, password string, salt []byte, p Params) string {
 	stored, server := scramKeys(mechanism, password, salt, p.Iterations)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"pennypost/internal/config"
+	"pennypost/internal/domains"
 	"pennypost/login"
 )
 
@@ -91,13 +92,13 @@ func (s *Store) makeCredentials(dir string) error {
 // Users lists the accounts of a domain, of all if it is "".
 func (s *Store) Users(domain string) (list []Account, err error) {
 	list = []Account{}
-	domains := []string{domain}
+	all := []string{domain}
 	if domain == "" {
-		if domains, err = s.domains.List(); err != nil {
+		if all, err = s.domains.List(); err != nil {
 			return nil, err
 		}
 	}
-	for _, d := range domains {
+	for _, d := range all {
 		real, err := s.home(d)
 		if err != nil {
 			return nil, err
@@ -165,5 +166,8 @@ func (s *Store) RemoveUser(who string) (*Account, error) {
 	if a.Dir == "" {
 		return nil, err
 	}
-	return &a, s.removeTree(domain + "/users/" + name)
+	if err := s.removeTree(domain + "/users/" + name); err != nil {
+		return &a, err
+	}
+	return &a, s.state.Forget(&domains.Account{User: name, Domain: domain}, "") // who gets the name next has another past
 }

@@ -21,6 +21,14 @@ type Credential struct {
 	Expired  bool     `json:"expired,omitempty"`
 	Networks []string `json:"networks,omitempty"`
 	Note     string   `json:"note,omitempty"`
+	Weak     string   `json:"weak,omitempty"`     // what is wrong with the hash it was imported with
+	Imported bool     `json:"imported,omitempty"` // and not used since
+	TOTP     bool     `json:"totp,omitempty"`
+	ActsFor  []string `json:"acts_for,omitempty"`
+	Approval string   `json:"approval,omitempty"`
+
+	LastUse *login.Login     `json:"last_use,omitempty"`
+	Waiting []login.Approval `json:"waiting,omitempty"` // for approval
 }
 
 // Limits say where a credential may be used.
@@ -29,6 +37,8 @@ type Limits struct {
 	Expires  string // a day, a time of RFC 3339, or how long from now: 30d
 	Networks string
 	Note     string
+	ActsFor  string
+	Approval string // yes, no
 }
 
 // NewCredential makes a credential of the password with the limits, for an account that may not be there yet.
@@ -44,6 +54,23 @@ func (s *Store) NewCredential(who, name, password string, l Limits) (*login.Cred
 	if err != nil {
 		return nil, err
 	}
+	return limit(k, l)
+}
+
+// ImportCredential makes a credential of what another program has made of a password: {SCHEME}HASH as in Dovecot's passwd-file.
+func (s *Store) ImportCredential(name, hash string, l Limits) (*login.Credential, error) {
+	if err := domains.CheckUser(name); err != nil {
+		return nil, fmt.Errorf("credential %q: the name %w", name, err)
+	}
+	k, err := login.Import(name, strings.TrimSpace(hash))
+	if err != nil {
+		return nil, err
+	}
+	return limit(k, l)
+}
+
+// limit says where a new credential may be used.
+func limit(k login.Credential, l Limits) (_ *login.Credential, err error) {
 	if k.Scope, err = login.ParseScope(l.Scope); err != nil {
 		return nil, err
 	}
@@ -59,6 +86,12 @@ func (s *Store) NewCredential(who, name, password string, l Limits) (*login.Cred
 		return nil, errors.New("note: one line")
 	}
 	k.Note = strings.TrimSpace(l.Note)
+	if k.ActsFor, err = login.ParseActsFor(l.ActsFor); err != nil {
+		return nil, err
+	}
+	if k.Approval = l.Approval; k.Approval != "" && k.Approval != "yes" && k.Approval != "no" {
+		return nil, errors.New("approval: yes or no")
+	}
 	return &k, nil
 }
 
@@ -98,9 +131,27 @@ func (s *Store) Credentials(who string) (list []Credential, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a, err := s.domains.Login(who)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := s.state.Approvals(a, false)
+	if err != nil {
+		return nil, err
+	}
 	all, err := login.ReadCredentials(s.Dir + "/" + dir)
 	for _, k := range all {
-		c := Credential{Name: k.Name, Scope: k.Scope, Note: k.Note}
+		c := Credential{Name: k.Name, Scope: k.Scope, Note: k.Note, TOTP: k.TOTP != "", ActsFor: k.ActsFor, Approval: k.Approval}
+		c.Imported = k.Imported != "" && !s.state.Rehashed(a, k)
+		c.Weak = k.Weak()
+		if used, err := s.state.LastUse(a, k.Name); err == nil && !used.Time.IsZero() {
+			c.LastUse = &used
+		}
+		for _, w := range waiting {
+			if w.Credential == k.Name {
+				c.Waiting = append(c.Waiting, w)
+			}
+		}
 		if !k.Expires.IsZero() {
 			c.Expires = k.Expires.UTC().Format(time.RFC3339)
 			c.Expired = !time.Now().Before(k.Expires)
@@ -129,7 +180,14 @@ func (s *Store) RemoveCredential(who, name string) error {
 	if err == nil {
 		err = s.disk.SyncDir(dir + "/credentials")
 	}
-	return s.wrap(err)
+	if err != nil {
+		return s.wrap(err)
+	}
+	a, err := s.domains.Login(who)
+	if err != nil {
+		return err
+	}
+	return s.state.Forget(a, name)
 }
 
 // expires reads a day, a time, or how long from now.

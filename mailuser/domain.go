@@ -151,7 +151,13 @@ func (s *Store) RemoveDomain(domain string, force bool) error {
 	if len(aliases) > 0 && !force {
 		return fmt.Errorf("%s: is what %s is an alias of; remove that first, or say --force", name, aliases[0])
 	}
-	return s.removeTree(name)
+	if err := s.removeTree(name); err != nil {
+		return err
+	}
+	for _, user := range users {
+		err = errors.Join(err, s.state.Forget(&domains.Account{User: user, Domain: name}, ""))
+	}
+	return err
 }
 
 // aliasesOf lists the alias domains of a domain.

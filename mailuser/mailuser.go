@@ -4,6 +4,8 @@ Package mailuser makes, shows and removes domains, accounts, credentials and ali
 	mailuser domain add example.org            mkdir DIR/example.org DIR/example.org/users
 	mailuser user add alice@example.org        mkdir DIR/example.org/users/alice …/credentials
 	mailuser credential add alice@… phone      write …/credentials/phone
+	mailuser device add alice@… phone          the same, with settings to type; its last use is in state/auth
+	mailuser totp add alice@…                  a line in …/credentials/main
 	mailuser alias add sales@… alice           edit DIR/example.org/aliases
 
 Nothing here is more than mkdir and an editor do; it is only done in one step each: a directory is filled under a name that
@@ -38,6 +40,7 @@ type Store struct {
 
 	disk    durable.Disk
 	domains *domains.Domains
+	state   *login.State
 	readers int // gid that reads credentials; -1 is our own
 }
 
@@ -53,7 +56,7 @@ func Open(c *config.Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{Dir: c.Domains, Params: login.DefaultParams, disk: disk, domains: domains.FromConfig(c), readers: readers()}, nil
+	return &Store{Dir: c.Domains, Params: login.DefaultParams, disk: disk, domains: domains.FromConfig(c), state: login.NewState(filepath.Join(c.State, "auth")), readers: readers()}, nil
 }
 
 // readers is the group mailauth where we may give files to it.

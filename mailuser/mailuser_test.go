@@ -26,7 +26,7 @@ func must(t testing.TB, err error) {
 func start(t *testing.T) *Store {
 	t.Helper()
 	c := config.Default()
-	c.Domains = t.TempDir()
+	c.Domains, c.State = t.TempDir(), t.TempDir()
 	c.DefaultDomain = "example.org"
 	s, err := Open(c)
 	must(t, err)
@@ -277,5 +277,51 @@ func TestCrashWrite(t *testing.T) {
 		if !crashed {
 			return
 		}
+	}
+}
+
+// A hash of another program is taken as it is, called weak where it is, and replaced by its first login (S120); the last use is shown; removing
+// a credential removes what was remembered of it.
+func TestImportAndUse(t *testing.T) {
+	s := start(t)
+	_, err := s.AddDomain("example.org", "")
+	must(t, err)
+	_, err = s.AddUser("alice@example.org", "", nil)
+	must(t, err)
+	for _, hash := range []string{"{PLAIN}secret", "", "{SCRAM-SHA-256}1,2", "$argon2id$x"} {
+		if _, err := s.ImportCredential("main", hash, Limits{}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", hash, err)
+		}
+	}
+	k, err := s.ImportCredential("main", "{SSHA}HeGa2pGSxN3drOfp3n6akhR3jK4xMjM0c2FsdA==\n", Limits{Note: "from Dovecot"})
+	must(t, err)
+	must(t, s.AddCredential("alice@example.org", k, false))
+	shown := func() string {
+		t.Helper()
+		list, err := s.Credentials("alice@example.org")
+		must(t, err)
+		var b strings.Builder
+		must(t, PrintCredentials(&b, list))
+		return b.String()
+	}
+	if text := shown(); !strings.Contains(text, "WEAK: imported with one round of SHA-1") || strings.Contains(text, "last used") {
+		t.Error(text)
+	}
+	c := login.Checker{Domains: domains.Open(s.Dir, domains.Settings{DefaultDomain: "example.org", MailPath: "/m/%u"}), Params: cheap, State: s.state}
+	_, err = c.Check(context.Background(), login.Request{Service: "imap", Authcid: "alice", Password: "wonderland"})
+	must(t, err)
+	if text := shown(); strings.Contains(text, "WEAK") || !strings.Contains(text, "for imap from local") {
+		t.Error(text)
+	}
+	list, err := s.Logins("alice@example.org")
+	if err != nil || len(list) != 1 {
+		t.Errorf("%v %v", list, err)
+	}
+	must(t, s.RemoveCredential("alice@example.org", "main"))
+	k, err = s.ImportCredential("main", "{SSHA}HeGa2pGSxN3drOfp3n6akhR3jK4xMjM0c2FsdA==", Limits{})
+	must(t, err)
+	must(t, s.AddCredential("alice@example.org", k, false))
+	if text := shown(); !strings.Contains(text, "WEAK") || strings.Contains(text, "last used") {
+		t.Error(text)
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"pennypost/internal/config"
 	"pennypost/internal/escape"
+	"pennypost/login"
 )
 
 // PrintJSON writes v for programs.
@@ -127,6 +129,26 @@ func (k Credential) line() string {
 	case k.Expires != "":
 		s += "  until " + k.Expires
 	}
+	if k.TOTP {
+		s += "  with a code (TOTP)"
+	}
+	if len(k.ActsFor) > 0 {
+		s += "  opens " + strings.Join(k.ActsFor, " ")
+	}
+	switch {
+	case k.Imported && k.Weak != "":
+		s += "  WEAK: imported with " + k.Weak + ", replaced at the next login"
+	case k.Weak != "":
+		s += "  weak hash in the file, not used any more: give it a new password"
+	case k.Imported:
+		s += "  imported, replaced at the next login"
+	}
+	if u := k.LastUse; u != nil {
+		s += "  last used " + u.Time.UTC().Format(time.RFC3339) + " for " + u.Service + " from " + u.IP
+	}
+	for _, w := range k.Waiting {
+		s += "  WAITS for approval from " + w.Network
+	}
 	if k.Note != "" {
 		s += "  (" + k.Note + ")"
 	}
@@ -141,4 +163,18 @@ func PrintAliases(w io.Writer, list []Alias) error {
 		}
 	}
 	return nil
+}
+
+// PrintLogins writes a line for each.
+func PrintLogins(w io.Writer, list []login.Login) error {
+	what := map[string]string{"ok": "logged in", "no": "wrong password", "wait": "waits for approval"}
+	var rows [][]string
+	for _, l := range list {
+		row := []string{l.Time.UTC().Format(time.RFC3339), what[l.What], l.Service, "from " + l.IP, l.Credential, l.Mechanism}
+		if l.By != "" {
+			row = append(row, "as "+l.By)
+		}
+		rows = append(rows, row)
+	}
+	return table(w, rows)
 }

@@ -174,6 +174,7 @@ func (s *session) enter(r login.Request, mechanism string) string {
 		return "-ERR [SYS/TEMP] cannot open the mailbox now, try later"
 	}
 	s.identity, s.drop, s.state = identity, drop, transaction
+	s.unwatch = login.Watch(s.srv.Checker, identity, func() { s.srv.Log.Refuse("pop3", s.ip, login.ErrRevoked.Error()); s.raw.Close() })
 	s.errors = 0
 	s.srv.Log.Login("pop3", s.ip, user, len(drop.messages), 0)
 	return "+OK logged in"

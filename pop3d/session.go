@@ -49,6 +49,7 @@ type session struct {
 	state     state
 	name      string // of USER
 	identity  *login.Identity
+	unwatch   func() // ends the watching of its credential
 	drop      *maildrop
 	errors    int
 	logins    int
@@ -100,6 +101,9 @@ func (s *session) interrupt() {
 }
 
 func (s *session) close() {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	if s.drop != nil {
 		user := s.identity.Account.Path().String()
 		s.srv.Log.Logout("pop3", s.ip, user, s.fetched, s.deleted, s.deletedSz, s.broken)

@@ -42,6 +42,7 @@ type session struct {
 	helo     string
 	esmtp    bool // EHLO or LHLO
 	user     *login.Identity
+	unwatch  func() // ends the watching of user's credential
 	state    state
 	tx       transaction
 	filter   header.Filter
@@ -175,6 +176,9 @@ func (s *session) lost(err error) {
 
 // end closes the connection, with its last words on the way.
 func (s *session) end() {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	s.reset()
 	if s.state != quitting && len(s.out) > 0 {
 		s.raw.SetWriteDeadline(time.Now().Add(5 * time.Second)) // the one that has passed was for both directions

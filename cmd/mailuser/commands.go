@@ -27,7 +27,8 @@ var (
 	force   = &cli.BoolFlag{Name: "force", Usage: "although it is in use"}
 	replace = &cli.BoolFlag{Name: "replace", Usage: "if it is there already"}
 	stdin   = &cli.BoolFlag{Name: "stdin", Usage: "read the password from standard input, a line, instead of making one"}
-	limits  = []cli.Flag{stdin, &cli.StringFlag{Name: "scope", Usage: "services it is for: \"smtp pop3 imap\""}, &cli.StringFlag{Name: "expires", Usage: "30d, 2027-01-31"}, &cli.StringFlag{Name: "networks", Usage: "it may be used from"}, &cli.StringFlag{Name: "note", Usage: "what it is for"}}
+	limits  = []cli.Flag{stdin, &cli.StringFlag{Name: "scope", Usage: "services it is for: \"smtp pop3 imap\""}, &cli.StringFlag{Name: "expires", Usage: "30d, 2027-01-31"}, &cli.StringFlag{Name: "networks", Usage: "it may be used from"}, &cli.StringFlag{Name: "note", Usage: "what it is for"},
+		&cli.StringFlag{Name: "acts-for", Usage: "accounts it opens besides its own: USER@DOMAIN, *@DOMAIN"}, &cli.StringFlag{Name: "approval", Usage: "yes or no: a new network waits for device approve"}}
 )
 
 // commands are the nouns and their verbs.
@@ -47,9 +48,21 @@ func commands() []*cli.Command {
 		}},
 		{Name: "credential", Usage: "passwords, one for each device", Subcommands: []*cli.Command{
 			command("add", "USER@DOMAIN NAME", 2, 2, credentialAdd, append([]cli.Flag{replace}, limits...)...),
+			command("import", "USER@DOMAIN NAME", 2, 2, credentialImport, append([]cli.Flag{replace}, limits[1:]...)...),
 			command("list", "USER@DOMAIN", 1, 1, credentialList, asJSON),
 			command("remove", "USER@DOMAIN NAME", 2, 2, credentialRemove),
 		}},
+		{Name: "device", Usage: "passwords of telephones and programs, made here and typed there", Subcommands: []*cli.Command{
+			command("add", "USER@DOMAIN NAME", 2, 2, deviceAdd, append([]cli.Flag{replace}, limits[1:]...)...),
+			command("list", "USER@DOMAIN", 1, 1, credentialList, asJSON),
+			command("remove", "USER@DOMAIN NAME", 2, 2, credentialRemove),
+			command("approve", "USER@DOMAIN NAME [NETWORK]", 2, 3, deviceApprove),
+		}},
+		{Name: "totp", Usage: "codes behind the main password", Subcommands: []*cli.Command{
+			command("add", "USER@DOMAIN", 1, 1, totpAdd),
+			command("remove", "USER@DOMAIN", 1, 1, totpRemove),
+		}},
+		command("logins", "USER@DOMAIN", 1, 1, logins, asJSON),
 		{Name: "alias", Usage: "addresses that lead to others", Subcommands: []*cli.Command{
 			command("add", "NAME@DOMAIN TARGET...", 2, 1000, aliasAdd, replace),
 			command("list", "DOMAIN", 1, 1, aliasList, asJSON),
@@ -71,7 +84,7 @@ func newApp() *cli.App {
 				_, err := config.Load(c.Path("config"), mailuser.Sections...)
 				return err
 			}
-			return usage("say domain, user, credential or alias; mailuser --help tells more")
+			return usage("say domain, user, credential, device, totp, logins or alias; mailuser --help tells more")
 		},
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
@@ -99,14 +112,16 @@ func command(name, args string, least, most int, do func(*cli.Context, *mailuser
 func flagsFirst(app *cli.App, args []string) []string {
 	takesValue := map[string]bool{}
 	for _, noun := range app.Commands {
-		for _, verb := range noun.Subcommands {
+		for _, verb := range append([]*cli.Command{noun}, noun.Subcommands...) {
 			for _, f := range verb.Flags {
 				_, isBool := f.(*cli.BoolFlag)
 				takesValue["--"+f.Names()[0]] = !isBool
 			}
 		}
 	}
-	verb := slices.IndexFunc(args, func(a string) bool { return slices.Contains([]string{"add", "list", "show", "remove"}, a) }) + 1
+	verb := slices.IndexFunc(args, func(a string) bool {
+		return slices.Contains([]string{"add", "list", "show", "remove", "import", "approve", "logins"}, a)
+	}) + 1
 	if verb == 0 {
 		return args
 	}
@@ -263,6 +278,7 @@ func credential(c *cli.Context, s *mailuser.Store, name string) (k *login.Creden
 	}
 	k, err = s.NewCredential(c.Args().Get(0), name, password, mailuser.Limits{
 		Scope: c.String("scope"), Expires: c.String("expires"), Networks: c.String("networks"), Note: c.String("note"),
+		ActsFor: c.String("acts-for"), Approval: c.String("approval"),
 	})
 	return k, made, err
 }

@@ -44,7 +44,7 @@ func TestS119NoPasswordInArguments(t *testing.T) {
 func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "mail.toml")
-	if err := os.WriteFile(file, []byte("domains = 'domains'\n[smtpd]\nwrong = 1\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte("domains = 'domains'\nstate = 'state'\nhostname = 'mx.example.org'\n[smtpd]\nwrong = 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "domains"), 0o755); err != nil {
@@ -65,8 +65,22 @@ func TestCommands(t *testing.T) {
 		{"user show alice@example.org", "nobody can log in", 0},
 		{"user show bob@example.org", "no such account", 1},
 		{"user add", "write: mailuser user add USER@DOMAIN", 64},
-		{"", "say domain, user, credential or alias", 64},
+		{"", "say domain, user, credential, device", 64},
 		{"credential list alice@example.org --json", "[]\n", 0},
+		{"totp add alice@example.org", "no such file", 74},
+		{"user add carol@example.org", "password: ", 0},
+		{"totp add carol@example.org", "otpauth://totp/mail:carol@example.org?secret=", 0},
+		{"totp add carol@example.org", "has TOTP already", 1},
+		{"user show carol@example.org", "with a code (TOTP)", 0},
+		{"device add carol@example.org phone --scope imap --approval yes", "IMAP       mx.example.org port 993", 0},
+		{"device add carol@example.org main", "own password", 64},
+		{"device list carol@example.org", "phone  for imap", 0},
+		{"device approve carol@example.org phone", "nothing of that name waits", 1},
+		{"device remove carol@example.org phone", "removed credential phone", 0},
+		{"totp remove carol@example.org", "good without a code", 0},
+		{"totp remove carol@example.org", "has no TOTP", 1},
+		{"logins carol@example.org --json", "[]\n", 0},
+		{"logins nobody@example.org", "no such account", 1},
 	} {
 		var out bytes.Buffer
 		app := newApp()

@@ -69,6 +69,7 @@ type TLS struct {
 // Login is how passwords are checked.
 type Login struct {
 	Mechanisms []string // offered; SCRAM's also as -PLUS
+	Approval   bool     // a credential's first login from a new network waits for somebody: false
 	Parallel   int      // argon2id runs at once, 0 one a processor
 }
 

@@ -81,6 +81,7 @@ func login(c *Config) []key {
 	l := &c.Login
 	return []key{
 		words("mechanisms", &l.Mechanisms, mechanism),
+		flag("approval", &l.Approval),
 		number("parallel", &l.Parallel, 0, 1000),
 	}
 }

@@ -57,6 +57,7 @@ type candidate struct {
 	hit    hit
 	flags  mailbox.Flags
 	record *mailbox.Record
+	keys   *mailbox.Record // of its sort keys only
 	file   *mailbox.Message
 	parts  []mailbox.Part
 	header []byte
@@ -192,11 +193,13 @@ func (r *searching) matchSlow(k *key) bool {
 	case opBefore, opSince, opOn, opOlder, opYounger, opSavedBefore, opSavedSince, opSavedOn:
 		return r.matchTime(k)
 	case opSentBefore, opSentSince, opSentOn:
-		record := r.recordOf()
+		record := r.sortKeysOf()
 		if record == nil || record.Sent == mailbox.NoDate {
 			return false
 		}
 		return compareDay(k.op-opSentBefore, day(record.Sent+int64(record.SentZone)), k.n)
+	case opKept:
+		return r.matchKept(k)
 	case opField:
 		record := r.recordOf()
 		return record != nil && k.text.InField(record.Header, k.name)
@@ -263,6 +266,39 @@ func (r *searching) recordOf() *mailbox.Record {
 		}
 	}
 	return m.record
+}
+
+// sortKeysOf is the message's record as far as SORT and THREAD look at it.
+func (r *searching) sortKeysOf() *mailbox.Record {
+	m := &r.m
+	if m.record != nil || m.err != nil {
+		return m.record
+	}
+	if r.records == nil {
+		r.records = r.view.Reader()
+	}
+	if m.keys == nil {
+		if m.keys, m.err = r.records.SortKeys(m.i); m.err != nil {
+			m.keys = nil
+		}
+	}
+	return m.keys
+}
+
+// matchKept looks for a text in a field of all messages of a block at once, and in a record where there is no block.
+func (r *searching) matchKept(k *key) bool {
+	if r.records == nil {
+		r.records = r.view.Reader()
+	}
+	block := r.records.Keys(r.m.i)
+	if block == nil {
+		record := r.recordOf()
+		return record != nil && k.text.InField(record.Header, k.name)
+	}
+	if k.keys != block {
+		k.keys, k.hits = block, block.Find(k.text, k.field)
+	}
+	return k.hits.Has(r.m.hit.uid)
 }
 
 // open opens the message's file, once.

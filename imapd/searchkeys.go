@@ -27,9 +27,12 @@ type key struct {
 	n     int64         // a size, a number of days since 1970, a time in seconds
 	value uint64        // a mod-sequence
 	text  *mailbox.Needle
-	words string       // what text was made of
-	maybe sequence.Set // UIDs of messages that can have the text, if filtered
-	known bool         // there is a filter
+	words string        // what text was made of
+	maybe sequence.Set  // UIDs of messages that can have the text, if filtered
+	known bool          // there is a filter
+	field mailbox.Field // opKept: number of the field
+	keys  *mailbox.Keys // opKept: the block that hits is of
+	hits  mailbox.Hits
 }
 
 // op is what a key asks. Their order is that of what an answer takes: columns, the file's times, the record, the header, the text.
@@ -59,6 +62,7 @@ const (
 	opSentBefore
 	opSentSince
 	opSentOn
+	opKept   // a header field whose text is kept folded
 	opField  // a header field that is kept in the record
 	opHeader // any other
 	opBody
@@ -295,7 +299,9 @@ func (p *program) text(k *key, text string) *key {
 // header is the key for a text in a header field.
 func (p *program) header(c *command, name string) *key {
 	k := &key{op: opHeader, name: name}
-	if mailbox.Kept(name) {
+	if field, ok := mailbox.FieldOf(name); ok {
+		k.op, k.field = opKept, field
+	} else if mailbox.Kept(name) {
 		k.op = opField
 	}
 	return p.text(k, c.AString())

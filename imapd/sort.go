@@ -137,12 +137,20 @@ func (r *searching) sorted(hits []hit, criteria []criterion) ([]hit, error) {
 		columns[i].reverse = k.reverse
 		needRecords = needRecords || k.by != "ARRIVAL" && k.by != "SIZE" && k.by != "RELEVANCY"
 	}
+	all := len(hits) == r.view.Len() && !slices.ContainsFunc(criteria, func(k criterion) bool { return k.by == "RELEVANCY" })
+	name := nameOf(criteria)
+	if all {
+		if order := r.view.Order(name); order != nil {
+			return reordered(hits, order), nil
+		}
+	}
 	longest := keyRoom(len(hits))
 	kept := hits[:0]
 	for n := range hits {
 		h := hits[n]
 		i, ok := r.view.Find(h.uid)
 		if !ok {
+			all = false
 			continue
 		}
 		r.m.i, r.m.hit = i, h
@@ -150,11 +158,12 @@ func (r *searching) sorted(hits []hit, criteria []criterion) ([]hit, error) {
 			return nil, err
 		}
 		if needRecords {
-			r.recordOf()
+			r.sortKeysOf()
 		}
 		for k := range criteria {
 			r.sortKey(&columns[k], criteria[k].by, longest)
 		}
+		all = all && r.m.err == nil
 		r.m.reset() // errors too: what cannot be read sorts as empty
 		kept = append(kept, h)
 	}
@@ -170,17 +179,36 @@ func (r *searching) sorted(hits []hit, criteria []criterion) ([]hit, error) {
 		}
 		return cmp.Compare(a, b)
 	})
+	if all {
+		r.view.KeepOrder(name, order)
+	}
+	return reordered(kept, order), nil
+}
+
+func reordered(hits []hit, order []int32) []hit {
 	out := make([]hit, len(order))
 	for i, at := range order {
-		out[i] = kept[at]
+		out[i] = hits[at]
 	}
-	return out, nil
+	return out
+}
+
+// nameOf is what an order is remembered by.
+func nameOf(criteria []criterion) string {
+	var b []byte
+	for _, k := range criteria {
+		if k.reverse {
+			b = append(b, '-')
+		}
+		b = append(append(b, k.by...), ' ')
+	}
+	return string(b)
 }
 
 // sortKey adds the message at hand to a column.
 func (r *searching) sortKey(k *column, by string, longest int) {
 	none := mailbox.Record{Sent: mailbox.NoDate}
-	record := r.m.record
+	record := r.m.keys
 	if record == nil {
 		record = &none
 	}

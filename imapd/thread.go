@@ -90,7 +90,7 @@ func (t *threading) read(r *searching, hits []hit, how string) ([]hit, error) {
 		if err := r.pause(n, len(hits), false); err != nil {
 			return nil, err
 		}
-		if record := r.recordOf(); record != nil {
+		if record := r.sortKeysOf(); record != nil {
 			at := t.message(int32(len(kept)), record.MessageID)
 			m := &t.nodes[at]
 			m.sent, m.reply = r.sent(record), record.Reply

@@ -22,6 +22,7 @@ type Folder struct {
 	users   int // sessions, counted by the account
 	// filtering is set while mb-fts is made; like users it is the account's
 	filtering bool
+	keys      keyRoom // has a lock of its own, taken inside mu
 
 	mu        sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
 	opened    bool
@@ -260,7 +261,16 @@ func (f *Folder) readLog() error {
 	}
 	b := make([]byte, info.Size-f.pos)
 	n, _ := f.log.ReadAt(b, f.pos)
-	b = b[:n]
+	return f.replay(b[:n])
+}
+
+// replay takes in records of the log: one view comes of all of them.
+func (f *Folder) replay(b []byte) error {
+	var slots []*slot
+	if f.view != nil {
+		slots = slices.Clone(f.view.slots)
+		defer func() { f.show(slots) }()
+	}
 	for len(b) > 0 {
 		r, length := decodeRecord(b)
 		if r == nil {
@@ -275,7 +285,7 @@ func (f *Folder) readLog() error {
 		for i := range r.flags {
 			r.flags[i].letters = f.letters
 		}
-		f.apply(r)
+		slots = f.step(slots, r)
 		f.pos += int64(length)
 		b = b[length:]
 	}
@@ -284,12 +294,26 @@ func (f *Folder) readLog() error {
 
 // apply makes the state what it is after the record.
 func (f *Folder) apply(r *record) {
-	f.totals = r.totals
 	if f.view == nil {
+		f.totals = r.totals
 		return
 	}
+	f.show(f.step(slices.Clone(f.view.slots), r))
+}
+
+// show makes slots the view, with the folder's figures.
+func (f *Folder) show(slots []*slot) {
+	f.view = newView(f, slots)
+	f.stamp()
+}
+
+// step is the slots after one record; they are the caller's own. The figures follow.
+func (f *Folder) step(slots []*slot, r *record) []*slot {
+	f.totals = r.totals
+	if f.view == nil {
+		return nil
+	}
 	ch := change{kind: r.kind}
-	slots := slices.Clone(f.view.slots)
 	switch r.kind {
 	case recAdd:
 		for i := range r.added {
@@ -301,111 +325,27 @@ func (f *Folder) apply(r *record) {
 		for i := range r.flags {
 			ch.uids = append(ch.uids, r.flags[i].uid)
 		}
-		f.change(slots, r.flags)
+		reflag(slots, r.flags)
+		f.index(r.flags)
 	case recGone:
 		ch.uids = r.gone
-		slots = f.drop(slots, r.gone)
+		slots = drop(slots, r.gone)
 	}
 	f.changeNo++
 	ch.no = f.changeNo
 	if f.ring = append(f.ring, ch); len(f.ring) > ringMost {
 		f.ring = slices.Clone(f.ring[ringMost/2:])
 	}
-	f.view = newView(f, slots)
-	f.stamp()
-}
-
-// index enters new messages into the table.
-func (f *Folder) index(added []entry) {
-	if f.table != nil {
-		for i := range added {
-			f.table.put(hashName(added[i].key), added[i].uid)
-		}
-	}
-}
-
-// addTo puts messages at the end.
-func addTo(slots []*slot, added []entry) []*slot {
-	var c *chunk
-	if n := len(slots); n > 0 && slots[n-1].n < chunkLen {
-		c = slots[n-1].get().clone()
-		slots = slots[:n-1]
-	}
-	for i := range added {
-		if c == nil || c.len() == chunkLen {
-			if c != nil {
-				slots = append(slots, newSlot(c))
-			}
-			c = &chunk{}
-		}
-		c.add(&added[i])
-	}
-	if c != nil && c.len() > 0 {
-		slots = append(slots, newSlot(c))
-	}
 	return slots
 }
 
-// change puts changed entries in place; slots is the caller's own.
-func (f *Folder) change(slots []*slot, list []entry) {
-	touched := map[int]*chunk{}
-	for k := range list {
-		e := &list[k]
-		i, ok := f.view.Find(e.uid)
-		if !ok {
-			continue
-		}
-		s := f.view.slotOf(i)
-		c := touched[s]
-		if c == nil {
-			c = slots[s].get().reflagged()
-			touched[s] = c
-		}
-		j := i - f.view.start[s]
-		if string(c.key(j)) != e.key {
-			touched[s] = rekeyed(c, j, e)
-			f.index([]entry{*e})
-			continue
-		}
-		c.put(j, e)
-	}
-	for s, c := range touched {
-		slots[s] = newSlot(c)
-	}
-}
-
-// rekeyed is the chunk with entry j replaced by one of another key.
-func rekeyed(c *chunk, j int, e *entry) *chunk {
-	out := &chunk{}
-	for i := range c.uid {
-		at := c.entry(i)
-		if i == j {
-			at = *e
-		}
-		out.add(&at)
-	}
-	return out
-}
-
-// drop takes messages out.
-func (f *Folder) drop(slots []*slot, gone []uint32) []*slot {
-	dead := make(map[uint32]bool, len(gone))
-	touched := map[int]bool{}
-	for _, uid := range gone {
-		if i, ok := f.view.Find(uid); ok {
-			dead[uid] = true
-			touched[f.view.slotOf(i)] = true
+// index enters messages into the table, if they are not there under the key they have.
+func (f *Folder) index(list []entry) {
+	if f.table != nil {
+		for i := range list {
+			f.table.enter(hashName(list[i].key), list[i].uid)
 		}
 	}
-	out := slots[:0]
-	for s := range slots {
-		if !touched[s] {
-			out = append(out, slots[s])
-		} else if c := slots[s].get().without(func(uid uint32) bool { return dead[uid] }); c.len() > 0 {
-			out = append(out, newSlot(c))
-		}
-	}
-	return out
 }
 
 // write appends a record to the log and applies it. The folder's lock is held and the log has been taken in.

@@ -11,6 +11,7 @@ while other programs rename, add and remove files. It knows nobody who uses it.
 	    mb-index            cache: snapshot in columns, replaced by rename                                      mb-index(5)
 	    mb-log.GEN          cache and change feed between processes: append-only
 	    mb-cache            cache: what clients ask for, parsed once, in the form it is sent in
+	    mb-keys             cache: what searches and sorts look at
 	    mb-fts              cache: trigram filter
 	~/Maildir/ only:
 	    mb-keywords         authority: what the letters a–z mean in all folders of the account
@@ -18,7 +19,7 @@ while other programs rename, add and remove files. It knows nobody who uses it.
 	    subscriptions       Dovecot's format
 	~/Maildir.expunged/DATE/    what was expunged that day, itself a Maildir
 
-	rm mb-index mb-log.* mb-cache mb-fts    at any moment changes nothing a client sees except MODSEQs, which only rise.
+	rm mb-index mb-log.* mb-cache mb-keys mb-fts    at any moment changes nothing a client sees except MODSEQs, which only rise.
 
 UIDs are given only under the folder lock, in a look (Folder.Look). Before a UID or mod-sequence is shown that reaches the reservation, a
 new reservation line is on disk: a UID is never reused, without an fsync for each message. The directory beats the log: letters on

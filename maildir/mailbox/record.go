@@ -148,6 +148,14 @@ type Reader struct {
 	buf    []byte  // records parsed and not written yet
 	places []place // whose they are
 	filled int
+
+	looked   bool   // keys is the block, as far as there is one
+	block    uint32 // of the UIDs looked at last
+	keys     *Keys
+	sorted   Record // of SortKeys
+	keysFile durable.File
+	made     []*Keys // blocks that mb-keys does not have yet
+	fresh    int     // messages in them
 }
 
 // Reader starts reading records of the view. Close keeps what was parsed for the next time.
@@ -287,6 +295,7 @@ func (r *Reader) write() {
 // Close writes what was parsed, and where it is, if that was much.
 func (r *Reader) Close() {
 	r.write()
+	r.closeKeys()
 	if r.file != nil {
 		r.file.Close()
 		r.file = nil

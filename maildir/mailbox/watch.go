@@ -166,7 +166,7 @@ func (w *watcher) left(dir string) {
 // telling reports whether an event can mean that something has changed for a client: caches and locks do not.
 func telling(e fsnotify.Event) bool {
 	name := filepath.Base(e.Name)
-	return e.Op != fsnotify.Chmod && !strings.HasPrefix(name, "mb-cache") && !strings.HasPrefix(name, "mb-fts") && name != lockName && !strings.HasSuffix(name, ".tmp")
+	return e.Op != fsnotify.Chmod && !strings.HasPrefix(name, "mb-cache") && !strings.HasPrefix(name, "mb-fts") && name != keysName && name != lockName && !strings.HasSuffix(name, ".tmp")
 }
 
 // tell calls the listeners of the folders that have dir, "" all, and are meant.

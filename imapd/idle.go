@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"pennypost/imapd/wire"
@@ -77,35 +78,68 @@ func (s *session) silent(err error) reply {
 // errNews ends a wait for the client, because there is something to tell.
 var errNews = errors.New("news")
 
+// alarm lets others interrupt a session that waits, and only one that waits: a call that comes when the wait is over, and somebody is always
+// late, must not cut off the command that is being read.
+type alarm struct {
+	mu      sync.Mutex
+	rung    bool // there is news
+	waiting bool
+}
+
 // wake has the session look for news. It is called by others.
 func (s *session) wake() {
-	s.woken.Store(true)
-	s.conn.SetReadDeadline(time.Now())
+	s.alarm.mu.Lock()
+	defer s.alarm.mu.Unlock()
+	s.alarm.rung = true
+	if s.alarm.waiting {
+		s.conn.SetReadDeadline(time.Now())
+	}
 }
 
 // await waits until the client has sent something, or until wake was called: errNews. A wait that ends so has taken nothing off the connection.
 func (s *session) await(until time.Time) error {
 	for {
-		if s.woken.Swap(false) {
+		if !s.listen(until) {
 			return errNews
 		}
-		s.conn.SetReadDeadline(until)
+		var err error
+		if s.reader.Buffered() == 0 {
+			err = s.reader.Peek()
+		}
+		s.turnAway(until)
 		if s.ctx.Err() != nil {
 			return s.ctx.Err()
 		}
-		if s.woken.Load() { // between the two lines above, whose deadline has undone that of wake
-			continue
-		}
-		if s.reader.Buffered() > 0 {
-			return nil
-		}
-		err := s.reader.Peek()
 		var timeout net.Error
 		if errors.As(err, &timeout) && timeout.Timeout() && time.Now().Before(until) {
 			continue
 		}
 		return err
 	}
+}
+
+// listen begins a wait, unless there is news.
+func (s *session) listen(until time.Time) bool {
+	s.alarm.mu.Lock()
+	defer s.alarm.mu.Unlock()
+	if s.alarm.rung {
+		s.alarm.rung = false
+		return false
+	}
+	s.alarm.waiting = true
+	s.conn.SetReadDeadline(until)
+	if s.ctx.Err() != nil { // the server stopped just now, and the line above has undone it
+		s.interrupt()
+	}
+	return true
+}
+
+// turnAway ends a wait; what is read next has the time that is left.
+func (s *session) turnAway(until time.Time) {
+	s.alarm.mu.Lock()
+	defer s.alarm.mu.Unlock()
+	s.alarm.waiting = false
+	s.conn.SetReadDeadline(until)
 }
 
 // watched reports whether the selected mailbox is there and may be read; else the session ends, for there is nothing more to tell (RFC 2180

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"pennypost/imapd/wire"
@@ -40,7 +39,7 @@ type session struct {
 	failures int                // of logins
 	mistakes int                // BAD in a row
 	text     []byte             // of the command
-	woken    atomic.Bool        // wake was called
+	alarm    alarm              // rung when there is news
 	news     *notification      // what NOTIFY asked for
 	ended    string             // why the session ends, "" while it goes on
 }

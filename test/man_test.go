@@ -80,7 +80,7 @@ var foreign = map[string]bool{}
 func init() {
 	for _, name := range strings.Fields(`rename.2 fsync.2 link.2 openat2.2 getdents.2 unlink.2 open.2 mkfifo.3 syslog.3 mutt.1 mail.1 cron.8
 		crontab.5 inetd.8 systemd.socket.5 systemd.service.5 curl.1 swaks.1 newaliases.1 forward.5 maildir.5 resolv.conf.5 hosts.5
-		openssl.1 umask.2 crypt.5 getpasswd.3 passwd.5 group.5 signal.7 unix.7 socketpair.2 mv.1 rm.1 touch.1 cat.1 ls.1 grep.1 chmod.1 chown.1
+		openssl.1 umask.2 crypt.3 crypt.5 getpasswd.3 passwd.5 group.5 signal.7 unix.7 socketpair.2 mv.1 rm.1 touch.1 cat.1 ls.1 grep.1 chmod.1 chown.1
 		mkdir.1 mailq.1 sendmsg.2 pread.2 execve.2 fcntl.2 git-send-email.1 logger.1 procmail.1 sh.1 strftime.3 fifo.7 xattr.7 tmpfiles.d.5 wall.1
 		sysexits.3 ssh.1 cp.1 tar.1 rsync.1 write.2 inotify.7 zgrep.1 gzip.1 flock.2 mbsync.1 rspamd.8 certbot.1 dig.1 jq.1 tar.1 rsync.1 cp.1 write.2`) {
 		foreign[name] = true

@@ -159,10 +159,18 @@ func (r *road) socat() string {
 	_, port, _ := net.SplitHostPort(addr)
 	free.Close()
 	cmd := exec.Command("socat", "TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr,fork", "EXEC:"+filepath.Join(r.lab.Bin, "imapd")+" -c "+r.host.Config()+" --service imaps,nofork")
+	var said strings.Builder
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		r.Fatal(err)
 	}
-	r.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	r.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if r.Failed() {
+			r.Logf("socat and its imapd:\n%s", said.String())
+		}
+	})
 	err = lab.Until(5*time.Second, func() error {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {

@@ -90,12 +90,9 @@ func (s *session) describe(name string) {
 	if s.enabled&rev2 == 0 {
 		s.number(b.recent.Count(), "RECENT")
 		if n.Unseen > 0 {
-			b.view.Each(0, b.view.Len(), func(i int, _ uint32, flags mailbox.Flags, _ uint64) bool {
-				if flags&mailbox.Seen == 0 {
-					s.untagged(okCode("UNSEEN "+strconv.Itoa(i+1), "first unseen"))
-				}
-				return flags&mailbox.Seen != 0
-			})
+			if i := b.view.FirstUnseen(); i < b.view.Len() {
+				s.untagged(okCode("UNSEEN "+strconv.Itoa(i+1), "first unseen"))
+			}
 		}
 	}
 	s.untagged(okCode("UIDVALIDITY "+strconv.FormatUint(uint64(n.UIDValidity), 10), "UIDs are valid"))

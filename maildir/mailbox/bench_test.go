@@ -70,6 +70,27 @@ func BenchmarkOpenUnchanged(b *testing.B) {
 	}
 }
 
+// BenchmarkSelectUnchanged is SELECT of a folder that nobody has open, with a log that touches every chunk.
+func BenchmarkSelectUnchanged(b *testing.B) {
+	root := filled(b, benchSize)
+	f := opened(b, root)
+	f.Look(ctx)
+	var uids sequence.Set
+	for uid := uint32(50); uid < benchSize; uid += 100 {
+		uids.Add(uid)
+	}
+	f.Store(ctx, uids, Add, Flagged, Unconditional)
+	f.Close()
+	for b.Loop() {
+		f := opened(b, root)
+		v, err := f.Look(ctx)
+		if err != nil || v.Len() != benchSize || v.FirstUnseen() != benchSize {
+			b.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
 func BenchmarkLookUnchanged(b *testing.B) {
 	f := opened(b, filled(b, benchSize))
 	f.Look(ctx)

@@ -104,6 +104,16 @@ func (c *chunk) entry(i int) entry {
 		string(c.key(i)), c.info[i], c.over[i], c.letters}
 }
 
+// unseen is how many messages have not been seen.
+func (c *chunk) unseen() (n int) {
+	for _, flags := range c.flags {
+		if flags&Seen == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // without is the chunk less the messages gone says.
 func (c *chunk) without(gone func(uid uint32) bool) *chunk {
 	out := &chunk{}
@@ -177,28 +187,40 @@ func copyMap[V any](m map[int]V) map[int]V {
 	return out
 }
 
+// perMessage is how many octets of a block a message takes, but for its key.
+const perMessage = 4 + 8 + 8 + 4*8 + 1 + 4
+
 // encode writes the chunk as a block of mb-index, mb-index(5).
 func (c *chunk) encode(b []byte) []byte {
 	le := binary.LittleEndian
-	for _, v := range c.uid {
-		b = le.AppendUint32(b, v)
+	n := c.len()
+	at := len(b)
+	b = slices.Grow(b, n*perMessage+len(c.keys)+2)[:at+n*perMessage]
+	out := b[at:]
+	for i, v := range c.uid {
+		le.PutUint32(out[4*i:], v)
 	}
-	for _, v := range c.flags {
-		b = le.AppendUint64(b, uint64(v))
+	out = out[4*n:]
+	for i, v := range c.flags {
+		le.PutUint64(out[8*i:], uint64(v))
 	}
-	for _, v := range c.modseq {
-		b = le.AppendUint64(b, v)
+	out = out[8*n:]
+	for i, v := range c.modseq {
+		le.PutUint64(out[8*i:], v)
 	}
+	out = out[8*n:]
 	for _, column := range [][]int64{c.wire, c.received, c.saved, c.cache} {
 		for i := range column {
-			b = le.AppendUint64(b, uint64(atomic.LoadInt64(&column[i])))
+			le.PutUint64(out[8*i:], uint64(atomic.LoadInt64(&column[i])))
 		}
+		out = out[8*n:]
 	}
-	for _, v := range c.state {
-		b = append(b, byte(v))
+	for i, v := range c.state {
+		out[i] = byte(v)
 	}
-	for _, v := range c.end {
-		b = le.AppendUint32(b, v)
+	out = out[n:]
+	for i, v := range c.end {
+		le.PutUint32(out[4*i:], v)
 	}
 	b = append(b, c.keys...)
 	b = binary.AppendUvarint(b, uint64(len(c.info)))
@@ -214,44 +236,49 @@ func (c *chunk) encode(b []byte) []byte {
 
 // decodeChunk reads a block of n messages; nil when it is not one.
 func decodeChunk(b []byte, n int) *chunk {
-	const fixed = 4 + 8 + 8 + 4*8 + 1 + 4
-	if n < 0 || n > 1<<20 || len(b) < n*fixed {
+	if n < 0 || n > 1<<20 || len(b) < n*perMessage {
 		return nil
 	}
+	le := binary.LittleEndian
 	d := decoder{b: b}
 	c := &chunk{
 		uid: make([]uint32, n), flags: make([]Flags, n), modseq: make([]uint64, n), wire: make([]int64, n), received: make([]int64, n),
 		saved: make([]int64, n), cache: make([]int64, n), state: make([]state, n), end: make([]uint32, n),
 	}
+	in := d.take(4 * n)
 	for i := range c.uid {
-		c.uid[i] = d.u32()
+		c.uid[i] = le.Uint32(in[4*i:])
 		if i > 0 && c.uid[i] <= c.uid[i-1] {
 			return nil
 		}
 	}
+	in = d.take(8 * n)
 	for i := range c.flags {
-		c.flags[i] = Flags(d.u64())
+		c.flags[i] = Flags(le.Uint64(in[8*i:]))
 	}
+	in = d.take(8 * n)
 	for i := range c.modseq {
-		c.modseq[i] = d.u64()
+		c.modseq[i] = le.Uint64(in[8*i:])
 	}
 	for _, column := range [][]int64{c.wire, c.received, c.saved, c.cache} {
+		in = d.take(8 * n)
 		for i := range column {
-			column[i] = int64(d.u64())
+			column[i] = int64(le.Uint64(in[8*i:]))
 		}
 	}
-	for i := range c.state {
-		c.state[i] = state(d.byte())
+	for i, v := range d.take(n) {
+		c.state[i] = state(v)
 	}
 	last := uint32(0)
+	in = d.take(4 * n)
 	for i := range c.end {
-		c.end[i] = d.u32()
+		c.end[i] = le.Uint32(in[4*i:])
 		if c.end[i] < last {
 			return nil
 		}
 		last = c.end[i]
 	}
-	c.keys = append([]byte(nil), d.take(int(last))...)
+	c.keys = slices.Clone(d.take(int(last)))
 	for k := d.count(n); k > 0; k-- {
 		i := d.count(n)
 		c.setInfo(i, d.text())
@@ -330,30 +357,4 @@ func (d *decoder) text() string { return string(d.take(d.count(len(d.b)))) }
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// slot is a chunk's place in views: the chunk itself, or where the snapshot has it, from which it is read when it is first wanted.
-type slot struct {
-	n     int
-	first uint32 // UID of the first message
-	at    atomic.Pointer[chunk]
-	from  *snapshot
-	block int
-}
-
-func newSlot(c *chunk) *slot {
-	s := &slot{n: c.len(), first: c.uid[0]}
-	s.at.Store(c)
-	return s
-}
-
-// get is the chunk. A block that cannot be read (a byte flipped in the cache) is an empty chunk of the same length, and the snapshot is
-// marked bad, so that the next look rebuilds.
-func (s *slot) get() *chunk {
-	if c := s.at.Load(); c != nil {
-		return c
-	}
-	c := s.from.chunk(s.block, s.n)
-	s.at.CompareAndSwap(nil, c)
-	return s.at.Load()
 }

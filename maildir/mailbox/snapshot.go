@@ -12,7 +12,7 @@ import (
 // The form of mb-index, mb-index(5): a head, a directory of blocks, the blocks.
 const (
 	indexName  = "mb-index"
-	indexMagic = "mbindex1"
+	indexMagic = "mbindex2"
 )
 
 // head is what mb-index says before its blocks.
@@ -33,6 +33,7 @@ type interval struct{ from, to uint64 }
 // blockRef is one chunk in the file.
 type blockRef struct {
 	n      int
+	unseen int
 	first  uint32
 	offset int64
 	length int
@@ -55,7 +56,7 @@ func encodeIndex(h *head, chunks []*chunk) []byte {
 	for _, c := range chunks {
 		at := len(blocks)
 		blocks = c.encode(blocks)
-		h.blocks = append(h.blocks, blockRef{c.len(), c.uid[0], int64(at), len(blocks) - at, crc32.Checksum(blocks[at:], castagnoli)})
+		h.blocks = append(h.blocks, blockRef{c.len(), c.unseen(), c.uid[0], int64(at), len(blocks) - at, crc32.Checksum(blocks[at:], castagnoli)})
 	}
 	b := append([]byte(indexMagic), make([]byte, 8)...) // length and crc of the head
 	le := binary.LittleEndian
@@ -71,7 +72,7 @@ func encodeIndex(h *head, chunks []*chunk) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(h.blocks)))
 	for _, r := range h.blocks {
-		b = binary.AppendUvarint(b, uint64(r.n))
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(r.n)), uint64(r.unseen))
 		b = le.AppendUint32(b, r.first)
 		b = binary.AppendUvarint(b, uint64(r.offset))
 		b = binary.AppendUvarint(b, uint64(r.length))
@@ -111,7 +112,7 @@ func openSnapshot(file durable.File) *snapshot {
 		s.lost = append(s.lost, interval{d.u64(), d.u64()})
 	}
 	for k := d.count(length); k > 0; k-- {
-		r := blockRef{n: d.count(1 << 20), first: d.u32(), offset: int64(length) + int64(d.count(1<<50)), length: d.count(1 << 30), crc: d.u32()}
+		r := blockRef{n: d.count(1 << 20), unseen: d.count(1 << 20), first: d.u32(), offset: int64(length) + int64(d.count(1<<50)), length: d.count(1 << 30), crc: d.u32()}
 		s.blocks = append(s.blocks, r)
 	}
 	if d.bad {
@@ -124,8 +125,8 @@ func openSnapshot(file durable.File) *snapshot {
 // slots are the chunks of the snapshot, none of them read yet.
 func (s *snapshot) slots() []*slot {
 	out := make([]*slot, len(s.blocks))
-	for i, r := range s.blocks {
-		out[i] = &slot{n: r.n, first: r.first, from: s, block: i}
+	for i := range s.blocks {
+		out[i] = stored(s, i)
 	}
 	return out
 }
@@ -142,9 +143,14 @@ func (s *snapshot) chunk(i, n int) *chunk {
 		}
 	}
 	s.bad.Store(true)
+	return blanks(r.first, n)
+}
+
+// blanks is a chunk of messages that are in no file.
+func blanks(first uint32, n int) *chunk {
 	c := &chunk{}
 	for k := range n {
-		c.add(&entry{uid: r.first + uint32(k), wire: 0})
+		c.add(&entry{uid: first + uint32(k)})
 	}
 	return c
 }

@@ -46,6 +46,16 @@ func (t *table) put(h uint64, uid uint32) {
 	t.used++
 }
 
+// enter puts uid under h unless it is there.
+func (t *table) enter(h uint64, uid uint32) {
+	for at := range t.all(h) {
+		if at == uid {
+			return
+		}
+	}
+	t.put(h, uid)
+}
+
 // all yields the UIDs put under h; a message that went may still be among them.
 func (t *table) all(h uint64) func(yield func(uid uint32) bool) {
 	return func(yield func(uint32) bool) {

@@ -221,7 +221,26 @@ func (v *View) UIDsFrom(i int) sequence.Set {
 	if i >= v.Len() {
 		return nil
 	}
-	return sequence.Set{{Lo: v.UID(i), Hi: v.UID(v.Len() - 1)}}
+	lo := v.slots[0].first
+	if i > 0 {
+		lo = v.UID(i)
+	}
+	return sequence.Set{{Lo: lo, Hi: v.counts.UIDNext - 1}}
+}
+
+// FirstUnseen is the index of the first message without \Seen, the length of the view when there is none. Chunks of which the snapshot says
+// that they have none are not read.
+func (v *View) FirstUnseen() int {
+	for k, s := range v.slots {
+		if s.maybeUnseen() {
+			for j, flags := range s.get().flags {
+				if flags&Seen == 0 {
+					return v.start[k] + j
+				}
+			}
+		}
+	}
+	return v.Len()
 }
 
 // Each calls visit for messages from ≤ i < to, in order, with what their columns say, until it says no: a scan at the speed of memory.

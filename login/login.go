@@ -68,6 +68,7 @@ type Checker struct {
 	Wait       time.Duration // longest wait for one of them; 0 is 5 s
 	Mechanisms []string      // of All, to be offered; empty: all
 	Approval   bool          // of credentials that do not say it
+	Program    []string      // a checkpassword program that is asked instead
 	State      *State        // what is remembered for all processes; nil: nothing is
 	Warn       func(what string, err error)
 
@@ -85,13 +86,22 @@ type Checker struct {
 // Sections are those of mail.toml(5) that FromConfig needs.
 var Sections = []string{"mail", "login"}
 
-// FromConfig is the checker mail.toml describes. warn is told what an admin should know.
-func FromConfig(conf *config.Config, where *domains.Domains, warn func(what string, err error)) *Checker {
+// FromConfig is whom mail.toml says to ask: mailauthd, or a Checker of this process. warn is told what an admin should know.
+func FromConfig(conf *config.Config, where *domains.Domains, warn func(what string, err error)) Verifier {
+	if conf.Login.Socket != "" {
+		return &Client{Socket: conf.Login.Socket, Domains: where}
+	}
+	return NewChecker(conf, where, warn)
+}
+
+// NewChecker is the Checker mail.toml describes.
+func NewChecker(conf *config.Config, where *domains.Domains, warn func(what string, err error)) *Checker {
 	return &Checker{
 		Domains:    where,
 		Parallel:   conf.Login.Parallel,
 		Mechanisms: conf.Login.Mechanisms,
 		Approval:   conf.Login.Approval,
+		Program:    conf.Login.Checkpassword,
 		State:      NewState(filepath.Join(conf.State, "auth")),
 		Warn:       warn,
 	}
@@ -113,8 +123,11 @@ func (c *Checker) setup() {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	if c.Warn == nil {
-		c.Warn = func(string, error) {}
+	warn := c.Warn
+	c.Warn = func(what string, err error) { // a state that cannot be written is so at every login
+		if warn != nil && !c.recent.again("warn "+what+err.Error(), c.now()) {
+			warn(what, err)
+		}
 	}
 	c.slots = make(chan struct{}, c.Parallel)
 	c.known.setup()
@@ -133,6 +146,9 @@ func (c *Checker) Check(ctx context.Context, r Request) (*Identity, error) {
 		return r.outcome.id, r.outcome.err
 	}
 	return c.attempt(ctx, r, c.find(r), func(who finding) (Credential, error) {
+		if len(c.Program) > 0 {
+			return c.program(ctx, r, who)
+		}
 		return c.password(ctx, r.Password, who)
 	})
 }
@@ -235,6 +251,9 @@ func (c *Checker) find(r Request) (who finding) {
 	if r.mechanism == "" && (len(r.Password) > MaxPassword) {
 		return who
 	}
+	if len(c.Program) > 0 {
+		return who
+	}
 	all, err := ReadCredentials(who.owner.Dir)
 	for i, k := range all {
 		if k.Imported != "" {
@@ -306,23 +325,34 @@ func (c *Checker) verify(ctx context.Context, phc, password string) (bool, error
 	if c.known.has(phc, password) {
 		return true, nil
 	}
-	select {
-	case c.slots <- struct{}{}:
-	default:
-		wait := time.NewTimer(c.Wait)
-		defer wait.Stop()
-		select {
-		case c.slots <- struct{}{}:
-		case <-wait.C:
-			return false, ErrBusy
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
+	release, err := c.slot(ctx)
+	if err != nil {
+		return false, err
 	}
-	defer func() { <-c.slots }()
+	defer release()
 	fits := c.runs(phc, password)
 	if fits {
 		c.known.add(phc, password)
 	}
 	return fits, nil
+}
+
+// slot waits until one more hash may be computed.
+func (c *Checker) slot(ctx context.Context) (release func(), err error) {
+	release = func() { <-c.slots }
+	select {
+	case c.slots <- struct{}{}:
+		return release, nil
+	default:
+	}
+	wait := time.NewTimer(c.Wait)
+	defer wait.Stop()
+	select {
+	case c.slots <- struct{}{}:
+		return release, nil
+	case <-wait.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

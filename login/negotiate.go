@@ -45,6 +45,9 @@ const plus = "-PLUS"
 // Offers are the mechanisms of a Checker.
 func (c *Checker) Offers(bound bool) (names []string) {
 	for _, name := range All {
+		if len(c.Program) > 0 && scramOf(name) != nil { // a program has no verifiers
+			continue
+		}
 		if len(c.Mechanisms) > 0 && !slices.Contains(c.Mechanisms, name) {
 			continue
 		}

@@ -62,6 +62,9 @@ func (c *Checker) Still(token string) bool {
 			return false
 		}
 	}
+	if len(c.Program) > 0 {
+		return words[1] == checkpasswordName // it cannot be asked without a password
+	}
 	all, err := ReadCredentials(who.owner.Dir)
 	i := slices.IndexFunc(all, func(k Credential) bool { return k.Name == words[1] })
 	if i < 0 {

@@ -14,7 +14,7 @@ import (
 )
 
 // prove speaks a mechanism as a client does; binding is what the client believes the connection to be.
-func prove(t testing.TB, c *Checker, p Peer, mechanism, authzid, name, password string, binding scram.ChannelBinding) (*Identity, error) {
+func prove(t testing.TB, c Verifier, p Peer, mechanism, authzid, name, password string, binding scram.ChannelBinding) (*Identity, error) {
 	t.Helper()
 	x, ok := c.Start(mechanism, p)
 	if !ok {

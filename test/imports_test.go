@@ -98,6 +98,7 @@ var links = []struct {
 	{"mailkey", []string{"crypto/tls", "pennypost/queue", "pennypost/login", "pennypost/maildir"}},
 	{"mailverify", []string{"crypto/tls", "pennypost/queue", "pennypost/login", "pennypost/maildir", "pennypost/mailkey"}},
 	{"mailreport", []string{"pennypost/queue", "pennypost/login", "pennypost/maildir", "pennypost/mailkey", "net/http"}},
+	{"mailauthd", []string{"pennypost/maildir", "pennypost/queue", "pennypost/smtpd", "pennypost/imapd", "pennypost/pop3d", "pennypost/internal/dns"}},
 	{"mailq", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "pennypost/queue/run"}},
 	{"*", []string{"net/http", "encoding/gob", "html/template", "net/rpc"}},
 }

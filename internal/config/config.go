@@ -68,9 +68,12 @@ type TLS struct {
 
 // Login is how passwords are checked.
 type Login struct {
-	Mechanisms []string // offered; SCRAM's also as -PLUS
-	Approval   bool     // a credential's first login from a new network waits for somebody: false
-	Parallel   int      // argon2id runs at once, 0 one a processor
+	Socket        string   // of mailauthd; "": every server checks for itself
+	Clients       []string // users that may ask mailauthd, besides root and its own
+	Checkpassword []string // argv of a program that is asked instead of credential files
+	Mechanisms    []string // offered; SCRAM's also as -PLUS
+	Approval      bool     // a credential's first login from a new network waits for somebody: false
+	Parallel      int      // argon2id runs at once, 0 one a processor
 }
 
 type DNS struct {

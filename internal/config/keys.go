@@ -80,6 +80,9 @@ func tls(c *Config) []key {
 func login(c *Config) []key {
 	l := &c.Login
 	return []key{
+		c.path("socket", &l.Socket),
+		words("clients", &l.Clients, argument),
+		words("checkpassword", &l.Checkpassword, argument),
 		words("mechanisms", &l.Mechanisms, mechanism),
 		flag("approval", &l.Approval),
 		number("parallel", &l.Parallel, 0, 1000),

@@ -1,0 +1,65 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"pennypost/internal/config"
+	"pennypost/internal/domains"
+	"pennypost/internal/listen"
+	"pennypost/internal/maillog"
+)
+
+// NewService is the mailauthd that mail.toml describes.
+func NewService(conf *config.Config, log *maillog.Log) (*Service, error) {
+	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Log: log}
+	for _, name := range conf.Login.Clients {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: login.clients: no user %s on this host", conf.File, name)
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%s: login.clients: user %s: %w", conf.File, name, err)
+		}
+		s.Allowed = append(s.Allowed, uint32(uid))
+	}
+	return s, nil
+}
+
+// Listen serves the sockets handed to us, else those of the flags, else the one of mail.toml.
+func (s *Service) Listen(ctx context.Context, conf *config.Config, flags []string) error {
+	passed, err := listen.Passed()
+	if err != nil {
+		return err
+	}
+	var on []net.Listener
+	for _, l := range passed {
+		on = append(on, l...)
+	}
+	if len(on) == 0 {
+		if len(flags) == 0 && conf.Login.Socket != "" {
+			flags = []string{"unix:" + conf.Login.Socket}
+		}
+		for _, f := range flags {
+			if !strings.HasPrefix(f, "unix:") {
+				return errors.New("--listen wants unix:PATH")
+			}
+		}
+		if on, err = listen.Open(flags); err != nil {
+			return err
+		}
+	}
+	if len(on) == 0 {
+		return errors.New("nothing to listen on: see login.socket in mail.toml(5), or --listen")
+	}
+	for _, l := range on {
+		s.Log.Start("login", l.Addr().String())
+	}
+	return s.Serve(ctx, on)
+}

@@ -42,6 +42,14 @@ type Identity struct {
 	token string // for Still
 }
 
+// By is whose credentials they were where they were another's, for the log.
+func (id *Identity) By() string {
+	if id.Authzid == "" || id.Authzid == id.Authcid {
+		return ""
+	}
+	return id.Authcid
+}
+
 // Request is one attempt.
 type Request struct {
 	Service  string // smtp, pop3, imap: what scope: speaks of

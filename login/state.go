@@ -100,8 +100,10 @@ func (s *State) write(name, text string, sync bool) error {
 	if err == nil {
 		err = disk.Rename(temp, name)
 	}
-	if err == nil && sync {
-		err = disk.SyncDir(filepath.Dir(name))
+	for dir := filepath.Dir(name); err == nil && sync; dir = filepath.Dir(dir) { // directories above may be as new
+		if err = disk.SyncDir(dir); dir == "." {
+			break
+		}
 	}
 	if err != nil {
 		disk.Remove(temp)

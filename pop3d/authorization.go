@@ -167,7 +167,7 @@ func (s *session) enter(r login.Request, mechanism string) string {
 		return "-ERR [SYS/TEMP] cannot check logins now, try later"
 	}
 	user := identity.Account.Path().String()
-	s.srv.Log.Auth(s.ip, user, mechanism)
+	s.srv.Log.Auth(s.ip, user, identity.By(), mechanism)
 	drop, err := openDrop(s.ctx, s.srv, identity.Account)
 	if err != nil {
 		s.srv.Log.Warn("mailbox of "+user, err)

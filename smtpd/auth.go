@@ -59,7 +59,7 @@ func (s *session) logIn(r login.Request, mechanism string) reply {
 	}
 	s.user = id
 	s.unwatch = login.Watch(s.srv.Login, id, func() { s.srv.Log.Refuse(s.name, s.ip, login.ErrRevoked.Error()); s.raw.Close() })
-	s.srv.Log.Auth(s.ip, id.Account.Path().String(), mechanism)
+	s.srv.Log.Auth(s.ip, id.Account.Path().String(), id.By(), mechanism)
 	return reply{235, "2.7.0", "logged in"}
 }
 

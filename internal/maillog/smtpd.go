@@ -29,9 +29,13 @@ func (l *Log) AuthFail(ip, user string) {
 	l.event("auth-fail", "").str("ip", ip).str("user", user).end()
 }
 
-// Auth is a login that succeeded.
-func (l *Log) Auth(ip, user, mechanism string) {
-	l.event("auth", "").str("ip", ip).str("user", user).str("mechanism", mechanism).end()
+// Auth is a login that succeeded; by is whose credential it was, where it was a master user's.
+func (l *Log) Auth(ip, user, by, mechanism string) {
+	n := l.event("auth", "").str("ip", ip).str("user", user)
+	if by != "" {
+		n = n.str("by", by)
+	}
+	n.str("mechanism", mechanism).end()
 }
 
 // Accept is a message we answered 250 for. rcpts is how many recipients it has; via is the

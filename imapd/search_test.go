@@ -22,6 +22,9 @@ func searchable(t *testing.T) (root string, srv *Server, c *talker) {
 		{"RT", "2030-01-05T10:00:00Z", "Subject: last\nX-Colour: dark\n blue\n\nlast words\n"},
 	} {
 		name := fmt.Sprintf("cur/%d.m:2,%s", i+1, m.flags)
+		if m.flags == "" { // the recent one
+			name = fmt.Sprintf("new/%d.m", i+1)
+		}
 		put(t, root, name, m.text)
 		at, _ := time.Parse(time.RFC3339, m.date)
 		os.Chtimes(root+"/"+name, at, at)
@@ -38,7 +41,7 @@ func TestSearchKeys(t *testing.T) {
 	for _, test := range []struct{ keys, want string }{
 		{"ALL", "1 2 3 4 5"},
 		{"SEEN", "2 3"}, {"UNSEEN", "1 4 5"}, {"ANSWERED", "5"}, {"UNANSWERED", "1 2 3 4"}, {"FLAGGED", "3"}, {"UNFLAGGED", "1 2 4 5"},
-		{"DELETED", "4 5"}, {"UNDELETED", "1 2 3"}, {"DRAFT", "4"}, {"UNDRAFT", "1 2 3 5"}, {"RECENT", "1 2 3 4 5"}, {"OLD", ""}, {"NEW", "1 4 5"},
+		{"DELETED", "4 5"}, {"UNDELETED", "1 2 3"}, {"DRAFT", "4"}, {"UNDRAFT", "1 2 3 5"}, {"RECENT", "1"}, {"OLD", "2 3 4 5"}, {"NEW", "1"},
 		{"KEYWORD $work", "2 4"}, {"UNKEYWORD $Work", "1 3 5"}, {"KEYWORD unheard", ""}, {"UNKEYWORD unheard", "1 2 3 4 5"}, {"KEYWORD $Forwarded", ""},
 		{"2:3", "2 3"}, {"4:*", "4 5"}, {"*", "5"}, {"9:*", "5"}, {"7", ""}, {"UID 2,4:9", "2 4 5"}, {"UID 99:*", "5"}, {"1:3 UNSEEN", "1"},
 		{"NOT SEEN", "1 4 5"}, {"NOT NOT SEEN", "2 3"}, {"OR SEEN DRAFT", "2 3 4"}, {"OR SEEN OR DRAFT ANSWERED", "2 3 4 5"}, {"(UNSEEN UNDELETED)", "1"},

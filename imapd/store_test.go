@@ -21,17 +21,17 @@ func five(t *testing.T) (root string, srv *Server, c *talker) {
 // RFC 9051 section 6.4.6.
 func TestStore(t *testing.T) {
 	_, _, c := five(t)
-	c.wants(`STORE 1:2 +FLAGS (\Seen)`, `* 1 FETCH (FLAGS (\Seen \Recent))|* 2 FETCH (FLAGS (\Seen \Recent))|. OK stored`)
-	c.wants(`STORE 1 +FLAGS \Seen`, `* 1 FETCH (FLAGS (\Seen \Recent))|. OK stored`) // nothing changes, and it is said
-	c.wants(`STORE 1 FLAGS (\Flagged $Work)`, `* FLAGS (…$Work)|* OK [PERMANENTFLAGS (…$Work \*)]…|* 1 FETCH (FLAGS (\Flagged $Work \Recent))|. OK stored`)
+	c.wants(`STORE 1:2 +FLAGS (\Seen)`, `* 1 FETCH (FLAGS (\Seen))|* 2 FETCH (FLAGS (\Seen))|. OK stored`)
+	c.wants(`STORE 1 +FLAGS \Seen`, `* 1 FETCH (FLAGS (\Seen))|. OK stored`) // nothing changes, and it is said
+	c.wants(`STORE 1 FLAGS (\Flagged $Work)`, `* FLAGS (…$Work)|* OK [PERMANENTFLAGS (…$Work \*)]…|* 1 FETCH (FLAGS (\Flagged $Work))|. OK stored`)
 	c.wants(`STORE 1 -FLAGS.SILENT \Flagged`, `. OK stored`)
-	c.wants(`STORE 1 +FLAGS \Recent`, `* 1 FETCH (FLAGS ($Work \Recent))|. OK stored`)
+	c.wants(`STORE 1 +FLAGS \Recent`, `* 1 FETCH (FLAGS ($Work))|. OK stored`)
 	c.wants(`STORE 1 +FLAGS \Nonsense`, `. BAD …`)
 	c.wants(`STORE 6 +FLAGS \Seen`, `. BAD …`)
-	c.wants(`UID STORE 5:99 +FLAGS \Deleted`, `* 5 FETCH (UID 5 FLAGS (\Deleted \Recent))|. OK stored`)
+	c.wants(`UID STORE 5:99 +FLAGS \Deleted`, `* 5 FETCH (UID 5 FLAGS (\Deleted))|. OK stored`)
 	c.wants(`UID STORE 77 +FLAGS \Seen`, `. OK stored`)
 	c.wants(`UID STORE 1:4294967295 FLAGS.SILENT ()`, `. OK stored`)
-	c.wants(`FETCH 1:* FLAGS`, `* 1 FETCH (FLAGS (\Recent))|…|* 5 FETCH (FLAGS (\Recent))|. OK fetched`)
+	c.wants(`FETCH 1:* FLAGS`, `* 1 FETCH (FLAGS ())|…|* 5 FETCH (FLAGS ())|. OK fetched`)
 	c.wants(`STORE 1 FLAGS`, `. BAD …`)
 	c.wants(`STORE 1 FLAGZ (\Seen)`, `. BAD …`)
 	c.say("EXAMINE INBOX")
@@ -42,7 +42,7 @@ func TestStore(t *testing.T) {
 func TestSilentStoreShowsOthers(t *testing.T) {
 	root, _, c := five(t)
 	os.Rename(root+"/cur/2.m:2,", root+"/cur/2.m:2,R")
-	c.wants(`STORE 1:2 +FLAGS.SILENT \Flagged`, `* 2 FETCH (FLAGS (\Answered \Flagged \Recent))|. OK stored`)
+	c.wants(`STORE 1:2 +FLAGS.SILENT \Flagged`, `* 2 FETCH (FLAGS (\Answered \Flagged))|. OK stored`)
 }
 
 // RFC 7162 section 3.1.3.
@@ -57,7 +57,7 @@ func TestConditionalStore(t *testing.T) {
 	if len(got) != 4 || !strings.HasPrefix(got[3], ". OK [MODIFIED 2] ") || !like(got[0], `* 1 FETCH (MODSEQ (…))`) || !like(got[1], `* 2 FETCH (FLAGS (\Answered) MODSEQ (…))`) && !like(got[1], `* 2 FETCH (FLAGS (\Answered \Recent) MODSEQ (…))`) {
 		t.Error(strings.Join(got, "\n"))
 	}
-	c.wants(`UID STORE 4 (UNCHANGEDSINCE 0) +FLAGS (\Seen)`, `* 4 FETCH (UID 4 FLAGS (\Recent) MODSEQ (…))|. OK [MODIFIED 4] …`)
+	c.wants(`UID STORE 4 (UNCHANGEDSINCE 0) +FLAGS (\Seen)`, `* 4 FETCH (UID 4 FLAGS () MODSEQ (…))|. OK [MODIFIED 4] …`)
 	c.wants(`STORE 4 (UNCHANGEDSINCE 0) +FLAGS.SILENT ($New)`, `* FLAGS …|* 4 FETCH (MODSEQ (…))|. OK stored`)
 	c.wants(`STORE 4:5 (UNCHANGEDSINCE 0) +FLAGS.SILENT ($New)`, `* 5 FETCH (MODSEQ (…))|. OK [MODIFIED 4] …`)
 	before := modseqOf(t, c.say("FETCH 5 (MODSEQ)")[0])
@@ -105,8 +105,8 @@ func TestCopyMove(t *testing.T) {
 	c.wants(`COPY 5,2:3 Work`, `. OK [COPYUID … 2:3,5 1:3] copied`)
 	c.wants(`UID COPY 99 Work`, `. OK nothing to copy`)
 	c.wants(`UID MOVE 4,1 Work`, `* OK [COPYUID … 1,4 4:5] moved|* 4 EXPUNGE|* 1 EXPUNGE|. OK moved`)
-	c.wants(`MOVE 1 INBOX`, `* OK [COPYUID … 2 6] moved|* 1 EXPUNGE|* 3 EXISTS|* 3 RECENT|. OK moved`)
-	c.wants(`COPY 1 INBOX`, `* 4 EXISTS|* 4 RECENT|. OK [COPYUID … 3 7] copied`)
+	c.wants(`MOVE 1 INBOX`, `* OK [COPYUID … 2 6] moved|* 1 EXPUNGE|* 3 EXISTS|* 1 RECENT|. OK moved`)
+	c.wants(`COPY 1 INBOX`, `* 4 EXISTS|* 2 RECENT|. OK [COPYUID … 3 7] copied`)
 	c.say("ENABLE QRESYNC")
 	c.wants(`MOVE 1 Work`, `* OK [COPYUID … 3 6] moved|* VANISHED 3|. OK [HIGHESTMODSEQ …] moved`)
 	c.say("EXAMINE INBOX")
@@ -120,6 +120,6 @@ func TestUIDOnly(t *testing.T) {
 	for _, command := range []string{`FETCH 1 FLAGS`, `STORE 1 +FLAGS \Seen`, `COPY 1 INBOX`, `MOVE 1 INBOX`} {
 		c.wants(command, `. BAD [UIDREQUIRED] …`)
 	}
-	c.wants(`UID STORE 2 +FLAGS (\Deleted)`, `* 2 UIDFETCH (FLAGS (\Deleted \Recent))|. OK stored`)
+	c.wants(`UID STORE 2 +FLAGS (\Deleted)`, `* 2 UIDFETCH (FLAGS (\Deleted))|. OK stored`)
 	c.wants(`EXPUNGE`, `* VANISHED 2|. OK expunged`)
 }

@@ -294,7 +294,10 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 			return
 		}
 		fresh[string(key)] = true
-		e := entry{key: string(key), wire: -1, state: recent, letters: f.letters}
+		e := entry{key: string(key), wire: -1, letters: f.letters}
+		if l.isNew { // what lies in cur/ has been looked at by some program: it is not recent
+			e.state = recent
+		}
 		e.setName(l.isNew, string(info))
 		if _, wire := maildir.Sizes(e.key); wire >= 0 {
 			e.wire = wire

@@ -49,7 +49,7 @@ func (s *session) login(c *command) reply {
 	if c.End(); c.Err() != nil {
 		return syntax(c.Err())
 	}
-	return s.check(login.Request{Authcid: name, Password: password})
+	return s.check(login.Request{Authcid: name, Password: password}, "LOGIN")
 }
 
 // longestResponse bounds a line of a SASL exchange.
@@ -90,7 +90,7 @@ func (s *session) authenticate(c *command) reply {
 			return no("AUTHENTICATIONFAILED", "that is no answer of this mechanism")
 		}
 		if done {
-			return s.check(r)
+			return s.check(r, mechanism)
 		}
 		if s.goOn(base64.StdEncoding.EncodeToString(challenge)) != nil {
 			return no("", "gone")
@@ -110,7 +110,7 @@ func (s *session) authenticate(c *command) reply {
 }
 
 // check asks who it is, and opens the account.
-func (s *session) check(r login.Request) reply {
+func (s *session) check(r login.Request, mechanism string) reply {
 	r.Service, r.Remote = "imap", s.remote
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
@@ -133,6 +133,7 @@ func (s *session) check(r login.Request) reply {
 	if err != nil {
 		return s.failed(err)
 	}
+	s.srv.Log.Auth(s.remote.String(), id.Account.Path().String(), id.By(), mechanism)
 	conn := s.conn
 	s.unwatch = login.Watch(s.srv.Checker, id, func() { s.srv.Log.Refuse("imap", s.remote.String(), login.ErrRevoked.Error()); conn.Close() })
 	return okCode("CAPABILITY "+s.capabilityList(), "logged in")

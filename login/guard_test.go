@@ -227,3 +227,29 @@ func TestHistory(t *testing.T) {
 		t.Error("somebody who does not exist has a directory")
 	}
 }
+
+// What counting and remembering cost a login whose password is known.
+func BenchmarkCheckWithState(b *testing.B) {
+	clock := time.Now()
+	p := start(b, house(b), filepath.Join(b.TempDir(), "auth"), &clock)
+	for b.Loop() {
+		if _, err := p.try("192.0.2.9", "alice", "wonderland"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// S114: no name makes a file outside its place, whatever is in it.
+func TestS114OddNames(t *testing.T) {
+	dir, clock := house(t), time.Now()
+	up := t.TempDir()
+	p := start(t, dir, filepath.Join(up, "auth"), &clock)
+	for _, name := range []string{"../alice", "alice/../bob", "alice@../example.org", "alice\x00", "%61lice", "*", "(alice)", `ali\ce`, "'alice'", `"alice"`, "alice@", "@example.org", ".alice", "-alice", "alice@example.org/users", "counts", "pending"} {
+		if _, err := p.try("192.0.2.9", name, "wonderland"); err != ErrCredentials {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if left, _ := filepath.Glob(up + "/*/*"); len(left) != 2 {
+		t.Errorf("%q", left)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-message/charset"
-	"golang.org/x/text/unicode/norm"
 
 	"pennypost/internal/part"
 )
@@ -24,16 +23,6 @@ func DecodeHeader(s string) string {
 		}
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-// Fold is s in the form two strings are compared in: i;unicode-casemap (RFC 5051).
-func Fold(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			return norm.NFKD.String(strings.ToUpper(s))
-		}
-	}
-	return strings.ToUpper(s)
 }
 
 // sortKeys fills in what SORT and THREAD compare (RFC 5256 section 2).

@@ -2,8 +2,6 @@ package mailbox
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/binary"
 	"io"
 	"slices"
 	"strings"
@@ -11,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/emersion/go-message/charset"
-	"golang.org/x/text/unicode/norm"
 
 	"pennypost/internal/part"
 )
@@ -85,45 +82,14 @@ func eachField(header []byte, visit func(name, value []byte) bool) {
 	}
 }
 
-// foldTo appends the fold of text: the same as Fold, fast where it is ASCII.
-func foldTo(b, text []byte) []byte {
-	at := len(b)
-	b = append(b, text...)
-	if upperASCII(b[at:]) {
-		return b
-	}
-	return norm.NFKD.Append(b[:at], bytes.ToUpper(text)...)
-}
-
-// upperASCII makes b upper case in place, eight octets at a time, and reports whether all of it is ASCII.
-func upperASCII(b []byte) bool {
-	const ones = 0x0101010101010101
-	high := uint64(0)
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
-		low := x &^ (ones * 0x80)
-		from := low + ones*(0x80-'a') // the high bit is set from a on
-		past := low + ones*(0x7f-'z') // and here after z
-		x ^= (from &^ past &^ x & (ones * 0x80)) >> 2
-		high |= x
-		binary.LittleEndian.PutUint64(b, x)
-		b = b[8:]
-	}
-	for i, c := range b {
-		if c >= 'a' && c <= 'z' {
-			b[i] = c - 0x20
-		}
-		high |= uint64(c)
-	}
-	return high&(ones*0x80) == 0
-}
-
 // textBlock is how much of a body is decoded at a time.
 const textBlock = 32 << 10
 
 // texts is the room one message after the other is searched in.
 type texts struct {
 	raw, plain, folded []byte
+	based              unbased
+	quoted             unquoted
 }
 
 var textRooms = sync.Pool{New: func() any { return &texts{} }}
@@ -184,9 +150,11 @@ func (t *texts) body(m *Message, p *Part, visit func([]byte, bool) bool) (on boo
 	raw := io.Reader(io.NewSectionReader(m, p.Body, p.End-p.Body))
 	switch {
 	case equalFold(p.Encoding, "base64"):
-		raw = base64.NewDecoder(base64.StdEncoding, &lettersOnly{raw})
+		t.based.reset(raw)
+		raw = &t.based
 	case equalFold(p.Encoding, "quoted-printable"):
-		raw = &unquoted{r: raw}
+		t.quoted.reset(raw)
+		raw = &t.quoted
 	}
 	known := p.Charset == "" || equalFold(p.Charset, "utf-8") || equalFold(p.Charset, "us-ascii")
 	if !known {
@@ -216,12 +184,8 @@ func (t *texts) body(m *Message, p *Part, visit func([]byte, bool) bool) (on boo
 	}
 }
 
-// diskError is err if reading failed, and not decoding.
+// diskError is err if reading failed, and the text is not merely at its end.
 func diskError(err error) error {
-	switch err.(type) {
-	case base64.CorruptInputError:
-		return nil
-	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil
 	}
@@ -248,12 +212,8 @@ func cutText(b []byte) int {
 // fold is a block as it is compared: valid UTF-8, LF line ends, folded.
 func (t *texts) fold(b []byte, set string) []byte {
 	if bytes.IndexByte(b, '\r') >= 0 {
-		t.plain = append(t.plain[:0], b...)
-		b = bytes.ReplaceAll(t.plain, crlf, []byte("\n"))
-	}
-	t.folded = append(t.folded[:0], b...)
-	if upperASCII(t.folded) {
-		return t.folded
+		t.plain = unwire(t.plain[:0], b)
+		b = t.plain
 	}
 	if !utf8.Valid(b) {
 		if set == "" { // what such mail mostly is
@@ -264,7 +224,7 @@ func (t *texts) fold(b []byte, set string) []byte {
 			b = bytes.ToValidUTF8(b, []byte("\uFFFD"))
 		}
 	}
-	t.folded = norm.NFKD.Append(t.folded[:0], bytes.ToUpper(b)...)
+	t.folded = foldTo(t.folded[:0], b)
 	return t.folded
 }
 
@@ -295,101 +255,4 @@ func (m *Message) Contains(parts []Part, headers bool, n *Needle) (found bool, e
 		return true
 	})
 	return found, err
-}
-
-// lettersOnly passes the letters of base64 and leaves out what mail puts between them.
-type lettersOnly struct{ r io.Reader }
-
-func (l *lettersOnly) Read(p []byte) (int, error) {
-	for {
-		n, err := l.r.Read(p)
-		k := 0
-		for _, c := range p[:n] {
-			if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=' {
-				p[k] = c
-				k++
-			}
-		}
-		if k > 0 || err != nil {
-			return k, err
-		}
-	}
-}
-
-// unquoted undoes quoted-printable (RFC 2045 section 6.7). What is wrong in it stays as it is.
-type unquoted struct {
-	r    io.Reader
-	have []byte // read and not used yet
-	err  error
-}
-
-func (u *unquoted) Read(p []byte) (n int, err error) {
-	for n == 0 {
-		if len(u.have) < 80 && u.err == nil {
-			block := make([]byte, 4<<10)
-			k := copy(block, u.have)
-			got, err := u.r.Read(block[k:])
-			u.have, u.err = block[:k+got], err
-			if got == 0 && err == nil {
-				continue
-			}
-		}
-		if len(u.have) == 0 {
-			return 0, u.err
-		}
-		for n < len(p) && len(u.have) > 0 {
-			c := u.have[0]
-			if c != '=' {
-				k := bytes.IndexByte(u.have, '=')
-				if k < 0 {
-					k = len(u.have)
-				}
-				k = copy(p[n:], u.have[:k])
-				n, u.have = n+k, u.have[k:]
-				continue
-			}
-			if len(u.have) < 80 && u.err == nil {
-				break // what follows may not be here yet
-			}
-			if k := softBreak(u.have); k > 0 {
-				u.have = u.have[k:]
-				continue
-			}
-			p[n] = c
-			k := 1
-			if len(u.have) >= 3 {
-				if hi, lo := hexDigit(u.have[1]), hexDigit(u.have[2]); hi >= 0 && lo >= 0 {
-					p[n], k = byte(hi<<4|lo), 3
-				}
-			}
-			n, u.have = n+1, u.have[k:]
-		}
-	}
-	return n, nil
-}
-
-// softBreak is the length of a soft line break: "=", white space, a line end.
-func softBreak(b []byte) int {
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case ' ', '\t', '\r':
-		case '\n':
-			return i + 1
-		default:
-			return 0
-		}
-	}
-	return len(b)
-}
-
-func hexDigit(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
-	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
-	}
-	return -1
 }

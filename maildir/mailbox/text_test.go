@@ -1,10 +1,14 @@
 package mailbox
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // messageOf is a message in an INBOX of its own, and its parts.
@@ -96,17 +100,61 @@ func TestContainsAcrossPieces(t *testing.T) {
 	}
 }
 
-func TestFoldTo(t *testing.T) {
-	for _, s := range []string{"", "a", "abcXYZ019@[`{|}~\x7f", "Ünïcödé ﬁ", strings.Repeat("aZz{", 9) + "é"} {
-		if got := string(foldTo(nil, []byte(s))); got != Fold(s) {
-			t.Errorf("%q: %q, want %q", s, got, Fold(s))
+// foldSlowly is what Fold is by definition (RFC 5051).
+func foldSlowly(s string) string { return norm.NFKD.String(strings.ToUpper(s)) }
+
+func TestFold(t *testing.T) {
+	list := []string{"", "a", "abcXYZ019@[`{|}~\x7f", "Ünïcödé ﬁ", strings.Repeat("aZz{", 9) + "é", "e\u0301\u0323x", "\u0323\u0301", "é\u0323", "ﾊﾟ 가각 漢字 \U0001F600é",
+		"a\xffb\xc3", "\xed\xa0\x80", "é" + strings.Repeat("\u0301", 40) + "z", strings.Repeat("\u0323\u0301", 30)}
+	for c := range 128 {
+		list = append(list, strings.Repeat(string(rune(c)), 9))
+	}
+	for r := rune(0x80); r < 0x3200; r++ {
+		list = append(list, fmt.Sprintf("a%cb%c\u0323%c\u0301é%c", r, r, r, r))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	alphabet := []rune("aZ é\u0301\u0323\u0345ßﬁ½漢が\u3099각ᄀ\U0001D15Eά\u0f71")
+	for range 3000 {
+		var s []rune
+		for range random.IntN(12) {
+			s = append(s, alphabet[random.IntN(len(alphabet))])
+		}
+		list = append(list, string(s))
+	}
+	for _, s := range list {
+		if got, want := Fold(s), foldSlowly(s); got != want {
+			t.Fatalf("%+q: %+q, want %+q", s, got, want)
 		}
 	}
-	for c := range 128 {
-		s := fmt.Sprintf("%c%c%c%c%c%c%c%c%c", c, c, c, c, c, c, c, c, c)
-		if got := string(foldTo(nil, []byte(s))); got != Fold(s) {
-			t.Errorf("%q: %q", s, got)
+}
+
+// What base64 says does not hang on how it comes.
+func FuzzUnbased(f *testing.F) {
+	f.Add("aGVsbG8=", 3)
+	f.Add("aGV s\r\nbG8\x00h", 1)
+	f.Fuzz(func(t *testing.T, s string, step int) {
+		u := &unbased{}
+		u.reset(strings.NewReader(s))
+		whole, err := io.ReadAll(u)
+		if err != nil || len(whole) > len(s) {
+			t.Fatal(err)
 		}
+		u.reset(&slow{s, max(1, step%7)})
+		if parts, _ := io.ReadAll(u); string(parts) != string(whole) {
+			t.Fatalf("%q, in pieces %q", whole, parts)
+		}
+		if b, err := base64.StdEncoding.DecodeString(s); err == nil && string(b) != string(whole) {
+			t.Fatalf("%q, want %q", whole, b)
+		}
+	})
+}
+
+func BenchmarkFold(b *testing.B) {
+	text := []byte(strings.Repeat("Some words of a café in a München street — mostly ASCII, with “quotes” now and then.\n", 50))
+	var room []byte
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		room = foldTo(room[:0], text)
 	}
 }
 

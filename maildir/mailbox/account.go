@@ -189,6 +189,15 @@ func (f *Folder) Close() error {
 		f.log.Close()
 		f.log = nil
 	}
+	if f.snap != nil {
+		f.snap.close()
+	}
+	for _, p := range f.before {
+		if snap := p.Value(); snap != nil {
+			snap.close()
+		}
+	}
+	f.snap, f.before, f.view = nil, nil, nil
 	f.opened = false
 	return f.disk.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"pennypost/internal/durable"
 	"pennypost/internal/sequence"
@@ -38,8 +39,9 @@ type Folder struct {
 	k         map[byte]string // the K lines of mb-uids
 	letters   *letterMap
 	snap      *snapshot
-	view      *View  // nil until somebody needs messages
-	table     *table // nil until a scan needs it
+	before    []weak.Pointer[snapshot] // those it replaced that views may still read
+	view      *View                    // nil until somebody needs messages
+	table     *table                   // nil until a scan needs it
 	ring      []change
 	changeNo  uint64               // of the last change
 	losses    uint64               // how often the view was read anew
@@ -116,42 +118,45 @@ func (f *Folder) attach() bool {
 	}
 	snap := openSnapshot(file)
 	if snap == nil {
-		file.Close()
 		return false
 	}
+	log, t, pos := f.logOf(snap)
+	if log == nil {
+		snap.close()
+		return false
+	}
+	f.use(snap, log, pos, t)
+	return true
+}
+
+// logOf opens the log of a snapshot and gives the totals at its end; nil when they are not of each other and of mb-uids.
+func (f *Folder) logOf(snap *snapshot) (log durable.File, t totals, pos int64) {
 	log, err := f.disk.Open(logName(snap.gen))
 	if err != nil {
-		return false
+		return nil, t, 0
 	}
 	boot, ok := checkLog(log, snap.gen)
 	info, err := f.disk.Stat(uidsName)
 	logInfo, err2 := log.Stat()
-	if !ok || boot != bootID() || err != nil || err2 != nil || info.Inode != f.ownInode(snap.id, snap.validity) {
-		log.Close()
-		return false
+	ok = ok && boot == bootID() && err == nil && err2 == nil && info.Inode == f.ownInode(snap.id, snap.validity)
+	if ok {
+		snap.meaning, err = newLetterMap(parseLetters(snap.head.letters), f.keywordOf)
+		ok = err == nil
 	}
-	if snap.meaning, err = newLetterMap(parseLetters(snap.head.letters), f.keywordOf); err != nil {
-		log.Close()
-		return false
-	}
-	t, pos := snap.totals, int64(logHead)
-	if logInfo.Size > int64(logHead) {
-		last, rotated, ok := lastTotals(log, logInfo.Size)
-		if rotated { // between our two opens; look again
-			log.Close()
-			return false
-		}
-		if ok {
+	t, pos = snap.totals, int64(logHead)
+	if ok && logInfo.Size > int64(logHead) {
+		last, rotated, whole := lastTotals(log, logInfo.Size)
+		if whole {
 			t, pos = last, logInfo.Size
 		}
+		ok = !rotated // else between our two opens; look again
 	}
-	if info.Size != t.uidsSize {
+	if !ok || info.Size != t.uidsSize {
 		log.Close()
-		return false
+		return nil, t, 0
 	}
-	f.use(snap, log, pos, t)
 	f.logInode, f.uidsInode = logInfo.Inode, info.Inode
-	return true
+	return log, t, pos
 }
 
 // ownInode is the inode that mb-uids says it had when it was written, 0 when it does not belong to the snapshot.
@@ -190,6 +195,9 @@ func cutLine(b []byte) (row, rest []byte, ok bool) {
 func (f *Folder) use(snap *snapshot, log durable.File, pos int64, t totals) {
 	if f.log != nil {
 		f.log.Close()
+	}
+	if f.snap != nil && f.snap != snap {
+		f.before = append(slices.DeleteFunc(f.before, func(p weak.Pointer[snapshot]) bool { return p.Value() == nil }), weak.Make(f.snap))
 	}
 	f.snap, f.log, f.pos, f.totals = snap, log, pos, t
 	f.k, f.letters = parseLetters(snap.head.letters), snap.meaning

@@ -247,9 +247,9 @@ func (in *inspection) caches() {
 	var snap *snapshot
 	if file, err := disk.Open(under + indexName); err == nil {
 		if snap = openSnapshot(file); snap == nil {
-			file.Close()
 			in.find(indexName, "it is damaged, or of another version", "remove it", in.remove(indexName))
 		} else {
+			defer snap.close()
 			for i, s := range snap.slots() {
 				if s.get(); snap.bad.Load() {
 					in.find(indexName, fmt.Sprintf("block %d is damaged", i), "remove it", in.remove(indexName))

@@ -292,15 +292,19 @@ func (f *Folder) writeSnapshot(chunks []*chunk) error {
 		return err
 	}
 	snap := openSnapshot(file)
-	if snap != nil {
-		snap.meaning = f.letters
+	if snap == nil {
+		return errReload
 	}
+	snap.meaning = f.letters
 	log, err := f.disk.Open(logFile)
-	if snap == nil || err != nil {
+	if err != nil {
+		snap.close()
 		return errReload
 	}
 	logInfo, err := log.Stat()
 	if err != nil {
+		snap.close()
+		log.Close()
 		return err
 	}
 	f.logInode = logInfo.Inode

@@ -7,9 +7,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"pennypost/internal/sequence"
 )
@@ -328,5 +331,39 @@ func TestNames(t *testing.T) {
 	}
 	if want := "Old noselect=true subscribed=false\nOld/Lists noselect=true subscribed=false\nOld/Lists/go noselect=false subscribed=true\n"; out != want {
 		t.Errorf("got\n%s", out)
+	}
+}
+
+// TestDescriptors opens and closes a folder more often than a process may have files open.
+func TestDescriptors(t *testing.T) {
+	var limit, less unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	less = limit
+	less.Cur = 256
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &less); err != nil {
+		t.Skip(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no help from the collector
+	root := t.TempDir() + "/Maildir"
+	a, err := OpenAccount(root, Options{Host: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for i := range 1000 {
+		f, err := a.Folder("INBOX")
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		if i%100 == 0 {
+			write(t, root, fmt.Sprintf("new/%d.m", i), "x\n")
+		}
+		if _, err := f.Look(ctx); err != nil {
+			t.Fatal(i, err)
+		}
+		f.Close()
 	}
 }

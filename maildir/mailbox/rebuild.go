@@ -213,7 +213,11 @@ func (f *Folder) salvage(u *uids) *salvaged {
 		return nil
 	}
 	snap := openSnapshot(file)
-	if snap == nil || snap.id != u.id || snap.validity != u.validity {
+	if snap == nil {
+		return nil
+	}
+	defer snap.close()
+	if snap.id != u.id || snap.validity != u.validity {
 		return nil
 	}
 	s := &Folder{account: f.account, disk: f.disk}

@@ -40,13 +40,20 @@ type blockRef struct {
 	crc    uint32
 }
 
-// snapshot is an open mb-index. The file is never written again, so that readers need no lock; it is closed when no
-// view refers to it any more.
+// snapshot is an open mb-index. The file is never written again, so that readers need no lock. It is closed with the folder; one that was
+// replaced is closed when no view refers to it any more, but at the latest then.
 type snapshot struct {
 	head
 	meaning *letterMap
 	file    durable.File
 	bad     atomic.Bool
+	cleanup runtime.Cleanup
+}
+
+// close closes the file. Nobody may read a view of the folder afterwards.
+func (s *snapshot) close() {
+	s.cleanup.Stop()
+	s.file.Close()
 }
 
 // encodeIndex writes the whole file.
@@ -83,8 +90,18 @@ func encodeIndex(h *head, chunks []*chunk) []byte {
 	return append(b, blocks...)
 }
 
-// openSnapshot reads the head of an open mb-index; nil when it is not one.
+// openSnapshot reads the head of an open mb-index; nil when it is not one, and the file is closed then.
 func openSnapshot(file durable.File) *snapshot {
+	s := readSnapshot(file)
+	if s == nil {
+		file.Close()
+		return nil
+	}
+	s.cleanup = runtime.AddCleanup(s, func(f durable.File) { f.Close() }, file)
+	return s
+}
+
+func readSnapshot(file durable.File) *snapshot {
 	first := make([]byte, 4096)
 	n, _ := file.ReadAt(first, 0)
 	first = first[:n]
@@ -118,7 +135,6 @@ func openSnapshot(file durable.File) *snapshot {
 	if d.bad {
 		return nil
 	}
-	runtime.AddCleanup(s, func(f durable.File) { f.Close() }, file)
 	return s
 }
 

@@ -51,7 +51,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	if err != nil {
 		return nil, nil, err
 	}
-	srv.TLS = store.Config("imap")
+	srv.TLS = login.ClientTLS(store.Config("imap"), conf.Login.Certificates)
 	return srv, store, nil
 }
 

@@ -151,10 +151,13 @@ func (c *Client) identity(verb string, words []string) (*Identity, error) {
 }
 
 // Offers asks; what is offered while nobody answers is what needs nothing but a later question.
-func (c *Client) Offers(bound bool) []string {
+func (c *Client) Offers(bound, certificate bool) []string {
 	word := "plain"
 	if bound {
 		word = "bound"
+	}
+	if certificate {
+		word += " certificate"
 	}
 	c.mu.Lock()
 	known := c.offers[word]
@@ -200,6 +203,9 @@ func (c *Client) Start(mechanism string, p Peer) (Exchange, bool) {
 	}
 	words := []string{p.Service, writeRemote(p.Remote), mechanism}
 	request := writeWords("start", words...)
+	if len(p.Certificate) > 0 {
+		request += " certificate=" + hex.EncodeToString(p.Certificate)
+	}
 	for kind, data := range p.Bindings {
 		request += " " + kind + "=" + hex.EncodeToString(data)
 	}

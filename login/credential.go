@@ -20,6 +20,7 @@ import (
 //	scram-sha-256: SCRAM-SHA-256$10000:…
 //	scram-sha-1: SCRAM-SHA-1$10000:…
 //	imported: {BLF-CRYPT}$2y$05$…          in place of the three above
+//	certificate: sha256:…                 of a client's public key
 //	totp: JBSWY3DPEHPK3PXP                a code follows the password
 //	approval: yes                         a new network waits
 //	scope: smtp pop3
@@ -28,18 +29,19 @@ import (
 //	acts-for: *@example.org bob@example.net
 //	note: Alice's telephone
 type Credential struct {
-	Name     string   // of the file
-	Argon2id string   // PHC string
-	SCRAM    string   // of SHA-256
-	SCRAM1   string   // of SHA-1
-	TOTP     string   // base32 key of RFC 6238: a code follows the password
-	Imported string   // {SCHEME}HASH of another program, compared until there is one of ours
-	Approval string   // yes, no; "" is what mail.toml says
-	Scope    []string // services; empty: all
-	Expires  time.Time
-	Networks []netip.Prefix // empty: from everywhere
-	ActsFor  []string       // a master user's: accounts it opens besides its own, USER@DOMAIN or *@DOMAIN
-	Note     string
+	Name        string   // of the file
+	Argon2id    string   // PHC string
+	SCRAM       string   // of SHA-256
+	SCRAM1      string   // of SHA-1
+	TOTP        string   // base32 key of RFC 6238: a code follows the password
+	Certificate string   // sha256:HEX of a public key, for EXTERNAL
+	Imported    string   // {SCHEME}HASH of another program, compared until there is one of ours
+	Approval    string   // yes, no; "" is what mail.toml says
+	Scope       []string // services; empty: all
+	Expires     time.Time
+	Networks    []netip.Prefix // empty: from everywhere
+	ActsFor     []string       // a master user's: accounts it opens besides its own, USER@DOMAIN or *@DOMAIN
+	Note        string
 
 	of string // fingerprint of the verifiers in the file
 }
@@ -85,7 +87,7 @@ func checkPassword(password string) error {
 // Allows reports whether the credential may be used for the request at all.
 func (k Credential) Allows(r Request, now time.Time) bool {
 	switch {
-	case k.Argon2id == "" && k.SCRAM == "" && k.SCRAM1 == "" && k.Imported == "":
+	case k.Argon2id == "" && k.SCRAM == "" && k.SCRAM1 == "" && k.Imported == "" && k.Certificate == "":
 		return false
 	case len(k.Scope) > 0 && !slices.Contains(k.Scope, r.Service):
 		return false
@@ -119,6 +121,7 @@ func (k Credential) String() string {
 	line("scram-sha-256", k.SCRAM)
 	line("scram-sha-1", k.SCRAM1)
 	line("imported", k.Imported)
+	line("certificate", k.Certificate)
 	line("totp", k.TOTP)
 	line("approval", k.Approval)
 	line("scope", strings.Join(k.Scope, " "))
@@ -177,6 +180,9 @@ func (k *Credential) set(key, value string) (err error) {
 	case "imported":
 		k.Imported = value
 		_, err = parseImported(value)
+	case "certificate":
+		k.Certificate = value
+		_, err = parseCertificate(value)
 	case "totp":
 		k.TOTP = value
 		_, err = parseTOTP(value)

@@ -70,15 +70,16 @@ type outcome struct {
 
 // Checker checks. It is safe for concurrent use; argon2id runs are bounded in number.
 type Checker struct {
-	Domains    *domains.Domains
-	Params     Params        // what a name without credentials costs; zero is DefaultParams
-	Parallel   int           // argon2id runs at once, each with its memory; 0 is one a processor, at least 2
-	Wait       time.Duration // longest wait for one of them; 0 is 5 s
-	Mechanisms []string      // of All, to be offered; empty: all
-	Approval   bool          // of credentials that do not say it
-	Program    []string      // a checkpassword program that is asked instead
-	State      *State        // what is remembered for all processes; nil: nothing is
-	Warn       func(what string, err error)
+	Domains      *domains.Domains
+	Params       Params        // what a name without credentials costs; zero is DefaultParams
+	Parallel     int           // argon2id runs at once, each with its memory; 0 is one a processor, at least 2
+	Wait         time.Duration // longest wait for one of them; 0 is 5 s
+	Mechanisms   []string      // of All, to be offered; empty: all
+	Certificates bool          // EXTERNAL is offered to clients with one
+	Approval     bool          // of credentials that do not say it
+	Program      []string      // a checkpassword program that is asked instead
+	State        *State        // what is remembered for all processes; nil: nothing is
+	Warn         func(what string, err error)
 
 	once   sync.Once
 	slots  chan struct{}
@@ -105,13 +106,14 @@ func FromConfig(conf *config.Config, where *domains.Domains, warn func(what stri
 // NewChecker is the Checker mail.toml describes.
 func NewChecker(conf *config.Config, where *domains.Domains, warn func(what string, err error)) *Checker {
 	return &Checker{
-		Domains:    where,
-		Parallel:   conf.Login.Parallel,
-		Mechanisms: conf.Login.Mechanisms,
-		Approval:   conf.Login.Approval,
-		Program:    conf.Login.Checkpassword,
-		State:      NewState(filepath.Join(conf.State, "auth")),
-		Warn:       warn,
+		Domains:      where,
+		Parallel:     conf.Login.Parallel,
+		Mechanisms:   conf.Login.Mechanisms,
+		Certificates: conf.Login.Certificates,
+		Approval:     conf.Login.Approval,
+		Program:      conf.Login.Checkpassword,
+		State:        NewState(filepath.Join(conf.State, "auth")),
+		Warn:         warn,
 	}
 }
 
@@ -296,6 +298,9 @@ type try struct {
 func (c *Checker) candidates(password string, credentials []Credential) (list []try) {
 	var all []try
 	for _, k := range credentials {
+		if k.slow() == "" && k.quick() == "" {
+			continue // a certificate, which no password fits
+		}
 		t := try{k: k, password: password}
 		if k.TOTP != "" {
 			var ok bool

@@ -9,21 +9,22 @@ import (
 
 // Peer is who speaks a SASL exchange, and over what.
 type Peer struct {
-	Service  string // smtp, pop3, imap
-	Remote   netip.Addr
-	Bindings map[string][]byte // channel bindings by name (RFC 5056)
+	Service     string // smtp, pop3, imap
+	Remote      netip.Addr
+	Bindings    map[string][]byte // channel bindings by name (RFC 5056)
+	Certificate []byte            // hash of the client's public key, nil without a certificate
 }
 
 // A Negotiator is a checker with mechanisms that verify by themselves. Their Request carries the outcome, and its Check gives it.
 type Negotiator interface {
-	Offers(bound bool) []string // bound: the connection has a channel binding
+	Offers(bound, certificate bool) []string // the connection has a channel binding; the client has shown a certificate
 	Start(mechanism string, p Peer) (x Exchange, ok bool)
 }
 
 // Offer is the mechanisms to advertise on a connection that may log in, strongest first.
 func Offer(checker any, conn net.Conn) []string {
 	if n, ok := checker.(Negotiator); ok {
-		return n.Offers(bound(conn))
+		return n.Offers(bound(conn), certificateOf(conn) != nil)
 	}
 	return Mechanisms
 }
@@ -34,7 +35,7 @@ func Begin(checker any, mechanism, service string, remote netip.Addr, conn net.C
 	if !is {
 		return Start(mechanism)
 	}
-	return n.Start(strings.ToUpper(mechanism), Peer{service, remote, Bindings(conn)})
+	return n.Start(strings.ToUpper(mechanism), Peer{service, remote, Bindings(conn), certificateOf(conn)})
 }
 
 // All are the mechanisms we have, strongest first; those of SCRAM have a form with -PLUS besides, where there is a channel binding.
@@ -43,7 +44,10 @@ var All = []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"}
 const plus = "-PLUS"
 
 // Offers are the mechanisms of a Checker.
-func (c *Checker) Offers(bound bool) (names []string) {
+func (c *Checker) Offers(bound, certificate bool) (names []string) {
+	if certificate && c.Certificates && len(c.Program) == 0 {
+		names = append(names, "EXTERNAL")
+	}
 	for _, name := range All {
 		if len(c.Program) > 0 && scramOf(name) != nil { // a program has no verifiers
 			continue
@@ -62,8 +66,11 @@ func (c *Checker) Offers(bound bool) (names []string) {
 // Start begins an exchange.
 func (c *Checker) Start(mechanism string, p Peer) (Exchange, bool) {
 	c.once.Do(c.setup)
-	if !slices.Contains(c.Offers(len(p.Bindings) > 0), mechanism) {
+	if !slices.Contains(c.Offers(len(p.Bindings) > 0, len(p.Certificate) > 0), mechanism) {
 		return nil, false
+	}
+	if mechanism == "EXTERNAL" {
+		return &external{c: c, peer: p}, true
 	}
 	if hash := scramOf(strings.TrimSuffix(mechanism, plus)); hash != nil {
 		return &scramExchange{c: c, peer: p, hash: hash, plus: strings.HasSuffix(mechanism, plus)}, true

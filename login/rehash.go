@@ -11,7 +11,7 @@ import (
 
 // fingerprint tells one set of verifiers from another: 128 bits of a hash.
 func (k Credential) fingerprint() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{k.Argon2id, k.SCRAM, k.SCRAM1, k.Imported, k.TOTP}, "\n")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{k.Argon2id, k.SCRAM, k.SCRAM1, k.Imported, k.TOTP, k.Certificate}, "\n")))
 	return hex.EncodeToString(sum[:16])
 }
 

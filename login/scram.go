@@ -151,7 +151,7 @@ func (x *scramExchange) binding(said string) (scram.ChannelBinding, error) {
 	case !asked || !x.plus:
 		return scram.ChannelBinding{}, errBinding
 	}
-	data := x.peer.Bindings[name]
+	data := x.peer.Bindings[name] // certificates are not among them
 	if len(data) == 0 {
 		return scram.ChannelBinding{}, errNotOurs
 	}

@@ -26,7 +26,7 @@ import (
 Service answers smtpd, pop3d and imapd over a unix socket, so that they hold no hash and read no credential. A request is a line and so
 is its answer; words are escaped as in order(5), "-" is the empty one:
 
-	offers bound                                           ok SCRAM-SHA-256-PLUS SCRAM-SHA-256 …
+	offers bound [certificate]                             ok SCRAM-SHA-256-PLUS SCRAM-SHA-256 …
 	check imap 192.0.2.9 AUTHZID AUTHCID PASSWORD          ok ACCOUNT AUTHCID AUTHZID CREDENTIAL TOKEN
 	                                                       no AUTHCID
 	                                                       later WHY
@@ -145,8 +145,8 @@ func (d *dialogue) answer(ctx context.Context, line string) (answer string, ok b
 		return "", false
 	}
 	switch {
-	case verb == "offers" && len(words) == 1:
-		return strings.Join(append([]string{"ok"}, d.s.Checker.Offers(words[0] == "bound")...), " "), true
+	case verb == "offers" && (len(words) == 1 || len(words) == 2 && words[1] == "certificate"):
+		return strings.Join(append([]string{"ok"}, d.s.Checker.Offers(words[0] == "bound", len(words) == 2)...), " "), true
 	case verb == "check" && len(words) == 5:
 		r := Request{Service: words[0], Authzid: words[2], Authcid: words[3], Password: words[4]}
 		if r.Remote, ok = readRemote(words[1]); !ok {
@@ -190,7 +190,11 @@ func (d *dialogue) start(words []string) (string, bool) {
 		if err != nil {
 			return "", false
 		}
-		p.Bindings[kind] = b
+		if kind == "certificate" {
+			p.Certificate = b
+		} else {
+			p.Bindings[kind] = b
+		}
 	}
 	if d.x, ok = d.s.Checker.Start(words[2], p); !ok {
 		d.x = nil

@@ -42,7 +42,7 @@ func TestService(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	stop := serve(t, checks, socket)
 	asks := &Client{Socket: socket, Domains: checks.Domains}
-	if got, want := fmt.Sprint(asks.Offers(true)), fmt.Sprint(checks.Offers(true)); got != want || fmt.Sprint(asks.Offers(false)) == got {
+	if got, want := fmt.Sprint(asks.Offers(true, false)), fmt.Sprint(checks.Offers(true, false)); got != want || fmt.Sprint(asks.Offers(false, false)) == got {
 		t.Errorf("%s, want %s", got, want)
 	}
 	for _, k := range []struct{ name, password, want string }{
@@ -236,7 +236,7 @@ exit 1
 	if _, err := c.Check(ctx, request("imap", "alice", "slow")); err == nil || err == ErrCredentials {
 		t.Error(err)
 	}
-	if got := fmt.Sprint(c.Offers(true)); got != "[PLAIN LOGIN]" {
+	if got := fmt.Sprint(c.Offers(true, true)); got != "[PLAIN LOGIN]" {
 		t.Error(got)
 	}
 	c.Program = []string{"/nowhere/checkpassword"}

@@ -46,7 +46,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	if err != nil {
 		return nil, nil, err
 	}
-	srv.TLS = store.Config("pop3")
+	srv.TLS = login.ClientTLS(store.Config("pop3"), conf.Login.Certificates)
 	return srv, store, nil
 }
 

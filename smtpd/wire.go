@@ -47,6 +47,6 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	if err != nil {
 		return nil, nil, err
 	}
-	srv.TLS = store.Config("smtp")
+	srv.TLS = login.ClientTLS(store.Config("smtp"), conf.Login.Certificates)
 	return srv, store, nil
 }

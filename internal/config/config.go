@@ -72,6 +72,7 @@ type Login struct {
 	Clients       []string // users that may ask mailauthd, besides root and its own
 	Checkpassword []string // argv of a program that is asked instead of credential files
 	Mechanisms    []string // offered; SCRAM's also as -PLUS
+	Certificates  bool     // clients are asked for a certificate, and EXTERNAL is offered: false
 	Approval      bool     // a credential's first login from a new network waits for somebody: false
 	Parallel      int      // argon2id runs at once, 0 one a processor
 }

@@ -84,6 +84,7 @@ func login(c *Config) []key {
 		words("clients", &l.Clients, argument),
 		words("checkpassword", &l.Checkpassword, argument),
 		words("mechanisms", &l.Mechanisms, mechanism),
+		flag("certificates", &l.Certificates),
 		flag("approval", &l.Approval),
 		number("parallel", &l.Parallel, 0, 1000),
 	}

@@ -43,6 +43,7 @@ func up(t *testing.T) (l *lab.Lab, h *lab.Host, socket string) {
 	}
 	socket = filepath.Join(dir, "login.sock")
 	h.Keys["login.socket"] = fmt.Sprintf("%q", socket)
+	h.Keys["login.certificates"] = "true"
 	if err := l.Up(); err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,8 @@ func FuzzIndex(f *testing.F) {
 	c := &chunk{}
 	c.add(&entry{uid: 1, key: "1.a", flags: Seen, modseq: 5, wire: -1, saved: 9})
 	c.add(&entry{uid: 7, key: "2.b", state: irregular | inNew, info: ":1,x", over: &override{guid: "g"}})
-	index := encodeIndex(&head{validity: 1, id: "Fx", gen: 3, boot: "boot", letters: "a$Work\n", lost: []interval{{1, 2}}}, []*chunk{c})
+	top, blocks := encodeIndex(&head{validity: 1, id: "Fx", gen: 3, boot: "boot", letters: "a$Work\n", lost: []interval{{1, 2}}}, []*chunk{c})
+	index := append(top, blocks...)
 	f.Add(index, []byte{})
 	var log []byte
 	for _, r := range []*record{

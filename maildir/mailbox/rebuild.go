@@ -90,10 +90,20 @@ func (f *Folder) rebuild(ctx context.Context) error {
 		}
 	}
 	f.stamp()
-	if err := f.writeSnapshot(chunks); err != nil {
+	f.opened, f.logInode = false, 0
+	if !f.blank { // else sync will write the snapshot, of the folder with its flags
+		if err := f.writeSnapshot(chunks); err != nil {
+			return err
+		}
+	}
+	if err := f.sync(ctx); err != nil {
+		if f.blank {
+			f.view = nil // its flags are not known
+		}
 		return err
 	}
-	return f.sync(ctx)
+	f.opened = true
+	return nil
 }
 
 // readUIDs reads mb-uids, or what stands in for it: the generation before, another server's list, a new one.

@@ -56,9 +56,13 @@ func (s *snapshot) close() {
 	s.file.Close()
 }
 
-// encodeIndex writes the whole file.
-func encodeIndex(h *head, chunks []*chunk) []byte {
-	var blocks []byte
+// encodeIndex gives the file in two parts: the head, and the blocks.
+func encodeIndex(h *head, chunks []*chunk) (top, blocks []byte) {
+	room := 0
+	for _, c := range chunks {
+		room += c.len()*perMessage + len(c.keys) + 64
+	}
+	blocks = make([]byte, 0, room)
 	h.blocks = h.blocks[:0]
 	for _, c := range chunks {
 		at := len(blocks)
@@ -87,7 +91,7 @@ func encodeIndex(h *head, chunks []*chunk) []byte {
 	}
 	le.PutUint32(b[8:], uint32(len(b)))
 	le.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
-	return append(b, blocks...)
+	return b, blocks
 }
 
 // openSnapshot reads the head of an open mb-index; nil when it is not one, and the file is closed then.

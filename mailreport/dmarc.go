@@ -62,7 +62,7 @@ const (
 )
 
 // elements says what each element that counts does. Names are without namespace: RFC 9990 has one, RFC 7489 has none, and
-// reporters write either.
+// reporters write either. Those of another namespace than the report's own are extensions (RFC 9990), and stand here as "?".
 var elements = map[string]func(*aggregate, string) error{
 	"report_metadata/org_name":         func(a *aggregate, s string) error { a.head.Reporter = clean(s); return nil },
 	"report_metadata/report_id":        func(a *aggregate, s string) error { a.id = clean(s); return nil },
@@ -173,6 +173,7 @@ func readDMARC(text []byte) (*Report, error) {
 func (a *aggregate) read(d *xml.Decoder) error {
 	var path []string
 	var text []byte
+	var own string // namespace
 	for {
 		token, err := d.Token()
 		if err == io.EOF && len(path) == 0 {
@@ -188,7 +189,14 @@ func (a *aggregate) read(d *xml.Decoder) error {
 			if len(path) == 0 && t.Name.Local != "feedback" {
 				return ErrNone
 			}
-			if path = append(path, t.Name.Local); len(path) > maxXMLDepth {
+			if len(path) == 0 {
+				own = t.Name.Space
+			}
+			name := t.Name.Local
+			if t.Name.Space != own && t.Name.Space != "" {
+				name = "?"
+			}
+			if path = append(path, name); len(path) > maxXMLDepth {
 				return fmt.Errorf("XML: more than %d elements deep", maxXMLDepth)
 			}
 			text = text[:0]

@@ -31,7 +31,8 @@ func aggregateOf(day time.Time, id string, rows ...string) string {
 func record(source string, count int, dkim, spf string) string {
 	return fmt.Sprintf(`<record><row><source_ip>%s</source_ip><count>%d</count><policy_evaluated><disposition>none</disposition><dkim>%s</dkim><spf>%s</spf></policy_evaluated></row>
 <identifiers><header_from>example.org</header_from><envelope_from>bounce.example.org</envelope_from></identifiers>
-<auth_results><dkim><domain>example.org</domain><selector>r1</selector><result>%s</result></dkim><spf><domain>bounce.example.org</domain><scope>mfrom</scope><result>%s</result></spf></auth_results></record>`,
+<auth_results><dkim><domain>example.org</domain><selector>r1</selector><result>%s</result></dkim><spf><domain>bounce.example.org</domain><scope>mfrom</scope><result>%s</result></spf></auth_results>
+<ext:row xmlns:ext="urn:x"><ext:count>99</ext:count><ext:source_ip>none</ext:source_ip></ext:row></record>`,
 		source, count, dkim, spf, dkim, spf)
 }
 

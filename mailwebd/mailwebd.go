@@ -143,7 +143,7 @@ func places(domain string) [][2]string {
 	return [][2]string{{"mta-sts." + domain, stsPath}, {"autoconfig." + domain, configPath}, {"autoconfig." + domain, wellKnownPath}, {domain, wellKnownPath}}
 }
 
-// pages are those of a domain; without a policy there is none at the first of the places.
+// pages are those of a domain: a policy where it has one, settings where we serve mail programs.
 func (s *Site) pages(n mailkey.Name) (list []Page, err error) {
 	policy, err := s.Store.STS(n, mailkey.Host{Name: s.Host})
 	if err != nil {
@@ -156,6 +156,8 @@ func (s *Site) pages(n mailkey.Name) (list []Page, err error) {
 				continue
 			}
 			p.Type, p.Text = "text/plain; charset=utf-8", string(policy)
+		} else if len(s.Services) == 0 {
+			continue // settings without a server help nobody
 		} else {
 			p.Text = clientConfig(n.ASCII, s.Host, s.Services)
 		}

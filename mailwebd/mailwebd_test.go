@@ -357,7 +357,11 @@ func TestStatic(t *testing.T) {
 	if _, err := os.Stat(dir + "/mta-sts.example.org/.well-known/mta-sts.txt"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
+	conf.IMAPD, conf.SMTPD = config.IMAPD{}, config.SMTPD{} // no settings without a service
+	write("0 written, 6 removed\n")
 	dir = ""
+	write("mx.example.org mta-sts.example.net\n")
+	conf.IMAPD.IMAPS = []string{":993"}
 	write("mx.example.org mta-sts.example.net autoconfig.example.net autoconfig.example.org\n")
 }
 

@@ -254,3 +254,33 @@ func TestApproval(t *testing.T) {
 		t.Error(left)
 	}
 }
+
+// A credential that SCRAM cannot find, because its salt is not that of the account's others, can be found after a login that showed the password.
+func TestRehashForSCRAM(t *testing.T) {
+	dir, state, clock := house(t), filepath.Join(t.TempDir(), "auth"), time.Now()
+	p := start(t, dir, state, &clock)
+	bySCRAM := func(mechanism, password string) error {
+		_, err := prove(t, p.Checker, here, mechanism, "", "alice", password, scram.ChannelBinding{})
+		return err
+	}
+	if err := bySCRAM("SCRAM-SHA-256", "looking glass"); err != ErrCredentials {
+		t.Error(err)
+	}
+	if _, err := p.try("192.0.2.9", "alice", "looking glass"); err != nil {
+		t.Fatal(err)
+	}
+	for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1"} {
+		for _, password := range []string{"looking glass", "wonderland"} {
+			if err := bySCRAM(mechanism, password); err != nil {
+				t.Errorf("%s %s: %v", mechanism, password, err)
+			}
+		}
+	}
+	must(t, os.Remove(filepath.Join(dir, "example.org/users/alice/credentials/phone")))
+	if _, err := p.try("192.0.2.9", "alice", "looking glass"); err != ErrCredentials {
+		t.Error("removed, and what was learnt of it is good: ", err)
+	}
+	if err := bySCRAM("SCRAM-SHA-256", "looking glass"); err != ErrCredentials {
+		t.Error(err)
+	}
+}

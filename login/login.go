@@ -84,6 +84,7 @@ type Checker struct {
 	once   sync.Once
 	slots  chan struct{}
 	known  known
+	pad    time.Duration // answers of SCRAM come at its multiples
 	secret [32]byte
 	guard  guard
 	recent recent
@@ -138,6 +139,9 @@ func (c *Checker) setup() {
 		if warn != nil && !c.recent.again("warn "+what+err.Error(), c.now()) {
 			warn(what, err)
 		}
+	}
+	if c.pad == 0 {
+		c.pad = 2 * time.Millisecond
 	}
 	c.slots = make(chan struct{}, c.Parallel)
 	c.known.setup()
@@ -214,8 +218,8 @@ func (c *Checker) password(ctx context.Context, password string, who finding) (C
 				return t.k, err
 			}
 		}
-		if t.k.Argon2id == "" && t.k.Imported != "" {
-			c.rehash(who, t.k, t.password)
+		if c.wantsRehash(who, t.k) {
+			c.rehash(ctx, who, t.k, t.password)
 		}
 		return t.k, nil
 	}
@@ -266,9 +270,7 @@ func (c *Checker) find(r Request) (who finding) {
 	}
 	all, err := ReadCredentials(who.owner.Dir)
 	for i, k := range all {
-		if k.Imported != "" {
-			all[i], _ = c.State.rehashed(who.owner, k)
-		}
+		all[i], _ = c.State.rehashed(who.owner, k)
 	}
 	now := c.now()
 	who.credentials = slices.DeleteFunc(all, func(k Credential) bool { return !k.Allows(r, now) || !k.actsAs(who) })

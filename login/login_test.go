@@ -68,6 +68,7 @@ func checker(dir string) (*Checker, *atomic.Int64) {
 	c := &Checker{
 		Domains: domains.Open(dir, domains.Settings{DefaultDomain: "example.org", MailPath: "/mail/%u"}),
 		Params:  cheap,
+		pad:     1,
 		runs: func(phc, password string) bool {
 			runs.Add(1)
 			return verifySlow(phc, password)

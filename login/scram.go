@@ -9,6 +9,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/xdg-go/scram"
 )
@@ -70,6 +71,8 @@ var (
 )
 
 func (x *scramExchange) Next(response []byte) (challenge []byte, done bool, r Request, err error) {
+	start := time.Now()
+	defer func() { time.Sleep(x.c.pad - time.Since(start)%x.c.pad) }() // reading an account's files takes time, a name without any does not (S111)
 	switch {
 	case response == nil && x.step == 0:
 		return askForAnyone, false, Request{}, nil

@@ -39,9 +39,10 @@ type Folder struct {
 	k         map[byte]string // the K lines of mb-uids
 	letters   *letterMap
 	snap      *snapshot
-	before    []weak.Pointer[snapshot] // those it replaced that views may still read
-	view      *View                    // nil until somebody needs messages
-	table     *table                   // nil until a scan needs it
+	before    []weak.Pointer[snapshot]       // those it replaced that views may still read
+	view      *View                          // nil until somebody needs messages
+	table     *table                         // nil until a scan needs it
+	listed    [2]struct{ names, octets int } // how large the listings of new/ and cur/ were
 	ring      []change
 	changeNo  uint64               // of the last change
 	losses    uint64               // how often the view was read anew

@@ -2,9 +2,10 @@ package mailbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
-	"sort"
+	"strings"
 	"time"
 
 	"pennypost/internal/durable"
@@ -26,7 +27,6 @@ type listing struct {
 	whole bool
 	text  []byte // the names, one behind the other
 	end   []int
-	inode []uint64
 	state dirState
 }
 
@@ -41,12 +41,14 @@ func (l *listing) name(i int) []byte {
 // list reads a directory of the folder. What is no regular file, and what begins with a dot, is not mail.
 func (f *Folder) list(dir string) (*listing, error) {
 	l := &listing{isNew: dir == "new"}
+	last := &f.listed[dir[0]&1]
+	l.text, l.end = make([]byte, 0, last.octets), make([]int, 0, last.names)
 	start := time.Now()
 	info, err := f.disk.Stat(dir)
 	if err != nil {
 		return nil, err
 	}
-	add := func(name []byte, inode uint64, kind byte) {
+	add := func(name []byte, _ uint64, kind byte) {
 		if name[0] == '.' {
 			return
 		}
@@ -58,7 +60,6 @@ func (f *Folder) list(dir string) (*listing, error) {
 		}
 		l.text = append(l.text, name...)
 		l.end = append(l.end, len(l.text))
-		l.inode = append(l.inode, inode)
 		l.state.sum += hashName(name)
 		l.state.count++
 	}
@@ -76,6 +77,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
+	last.octets, last.names = len(l.text)+len(l.text)/64, len(l.end)+len(l.end)/64
 	after, err := f.disk.Stat(dir)
 	if err != nil {
 		return nil, err
@@ -240,15 +242,20 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 	}
 	if f.table == nil {
 		f.table = newTable(f.view.Len())
-		for _, s := range f.view.slots {
+		for k, s := range f.view.slots {
 			c := s.get()
 			for j := range c.uid {
-				f.table.put(hashName(c.key(j)), c.uid[j])
+				f.table.put(hashName(c.key(j)), c.uid[j], f.view.start[k]+j)
 			}
 		}
 	}
 	hit := make([]uint64, (f.view.Len()+63)/64)
 	fresh := map[string]bool{}
+	if curToo { // the first look has much to add
+		if room := len(found.cur.end) - f.view.Len(); room > 0 {
+			fresh, found.added = make(map[string]bool, room), make([]entry, 0, room)
+		}
+	}
 	for _, l := range []*listing{found.new, found.cur} {
 		if l != nil {
 			for i := range l.end {
@@ -280,8 +287,12 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 		key, info = name[:k], name[k:]
 	}
 	at := -1
-	for uid := range f.table.all(hashName(key)) {
-		if i, ok := f.view.Find(uid); ok {
+	h := hashName(key)
+	for p := f.table.first(h); f.table.uid[p] != 0; p = f.table.next(p) {
+		if f.table.hash[p] != h {
+			continue
+		}
+		if i, ok := f.place(p); ok {
 			if c, j := f.view.at(i); bytes.Equal(c.key(j), key) {
 				at = i
 				break
@@ -320,6 +331,19 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 	e.setName(l.isNew, string(info))
 	found.changed = append(found.changed, e)
 	found.reflag = append(found.reflag, e.flags != before)
+}
+
+// place is the index of the message in place p of the table. Mostly it is where it was last time.
+func (f *Folder) place(p int) (int, bool) {
+	t := f.table
+	if i := int(t.place[p]); i < f.view.Len() {
+		if c, j := f.view.at(i); c.uid[j] == t.uid[p] {
+			return i, true
+		}
+	}
+	i, ok := f.view.Find(t.uid[p])
+	t.place[p] = uint32(i)
+	return i, ok
 }
 
 func (l *listing) path(name []byte) string {
@@ -479,33 +503,32 @@ func (f *Folder) number(added []entry, modseq uint64) error {
 	if len(added) == 0 {
 		return nil
 	}
-	type stamp struct{ sec, usec, seq int64 }
-	stamps := make([]stamp, len(added))
-	order := make([]int, len(added))
-	for i := range added {
-		stamps[i].sec, stamps[i].usec, stamps[i].seq = stampOf(added[i].key)
-		order[i] = i
+	type stamp struct {
+		sec, usec, seq int64
+		i              int
 	}
-	sort.Slice(order, func(x, y int) bool {
-		a, b := stamps[order[x]], stamps[order[y]]
-		switch {
-		case a.sec != b.sec:
-			return a.sec < b.sec
-		case a.usec != b.usec:
-			return a.usec < b.usec
-		case a.seq != b.seq:
-			return a.seq < b.seq
+	order := make([]stamp, len(added))
+	room := 128
+	for i := range added {
+		at := &order[i]
+		at.sec, at.usec, at.seq = stampOf(added[i].key)
+		at.i = i
+		room += len(added[i].key) + len(" D1234567890 :1234567\n")
+	}
+	slices.SortFunc(order, func(a, b stamp) int {
+		if n := cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.usec, b.usec), cmp.Compare(a.seq, b.seq)); n != 0 {
+			return n
 		}
-		return added[order[x]].key < added[order[y]].key
+		return strings.Compare(added[a.i].key, added[b.i].key)
 	})
-	var b batch
+	b := batch{text: make([]byte, 0, room)}
 	now := time.Now().Unix()
 	sorted := make([]entry, len(added))
-	for n, i := range order {
-		e := added[i]
+	for n := range order {
+		e := &sorted[n]
+		*e = added[order[n].i]
 		e.uid, e.modseq, e.saved = f.totals.uidNext+uint32(n), modseq, now
 		b.message(e.uid, &line{key: e.key, saved: e.saved, size: -1, wire: -1, over: e.over})
-		sorted[n] = e
 	}
 	copy(added, sorted)
 	return f.appendUIDs(&b, false)

@@ -35,6 +35,7 @@ type searching struct {
 	recent sequence.Set // UIDs
 
 	records *mailbox.Reader
+	feed    *mailbox.Feed // nil: nobody waits for text
 	m       candidate
 	scores  bool // of FUZZY are wanted
 	last    time.Time
@@ -78,6 +79,9 @@ func (r *searching) close() {
 	r.m.reset()
 	if r.records != nil {
 		r.records.Close()
+	}
+	if r.feed != nil {
+		r.feed.Close()
 	}
 }
 
@@ -342,7 +346,7 @@ func (r *searching) matchText(k *key) bool {
 	if !r.open() {
 		return false
 	}
-	found, err := m.file.Contains(m.parts, k.op == opText, k.text)
+	found, err := m.file.ContainsFeeding(m.parts, k.op == opText, k.text, r.feed, m.i)
 	m.fail(err)
 	return found
 }

@@ -392,7 +392,10 @@ func (k *key) prepare(r *searching) error {
 		}
 	case opBody, opText:
 		if !k.text.Empty() {
-			k.maybe, k.known = r.view.Candidates(r.ctx, k.text)
+			var feed *mailbox.Feed
+			if k.maybe, k.known, feed = r.view.Feeding(r.ctx, k.text); feed != nil {
+				r.feed = feed
+			}
 		}
 	}
 	return nil

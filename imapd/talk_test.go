@@ -19,7 +19,7 @@ import (
 
 // talker is a client that has logged in.
 type talker struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 	n    int
@@ -27,7 +27,7 @@ type talker struct {
 }
 
 // store is an account with an INBOX, by its root.
-func newStore(t *testing.T) (root string, srv *Server) {
+func newStore(t testing.TB) (root string, srv *Server) {
 	t.Helper()
 	root = filepath.Join(t.TempDir(), "Maildir")
 	srv = &Server{Hostname: "mx.example.org", IdleTime: time.Minute, LoginTime: time.Minute, Log: &maillog.Log{Out: t.Output(), Program: "imapd"},
@@ -43,7 +43,7 @@ func newStore(t *testing.T) (root string, srv *Server) {
 }
 
 // put writes a message file.
-func put(t *testing.T, root, path, text string) {
+func put(t testing.TB, root, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func put(t *testing.T, root, path, text string) {
 }
 
 // talk begins a session as alice.
-func talk(t *testing.T, srv *Server) *talker {
+func talk(t testing.TB, srv *Server) *talker {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	s := newSession(srv, theirs)

@@ -118,14 +118,28 @@ func (x *filter) close() {
 // Candidates is the messages that can have the needle in their text, or in their headers; ok is false where nothing is known. It
 // begins the making of a filter where one is worth it.
 func (v *View) Candidates(ctx context.Context, n *Needle) (uids sequence.Set, ok bool) {
+	uids, ok, worth := v.candidates(ctx, n)
+	if worth {
+		v.folder.makeFilter(v)
+	}
+	return uids, ok
+}
+
+// candidates says whether to make a filter.
+func (v *View) candidates(ctx context.Context, n *Needle) (uids sequence.Set, ok, worth bool) {
 	if v.Len() <= ftsLeast || len(n.folded) < 3 {
-		return nil, false
+		return nil, false, false
 	}
 	x := v.folder.openFilter(v.counts.UIDValidity)
 	defer x.close()
-	if next, _ := v.Find(x.covered() + 1); v.Len()-next >= ftsTail(v.Len()) || x == nil || !x.whole {
-		v.folder.makeFilter(v)
-	}
+	next, _ := v.Find(x.covered() + 1)
+	worth = v.Len()-next >= ftsTail(v.Len()) || x == nil || !x.whole
+	uids, ok = v.filtered(ctx, x, n)
+	return uids, ok, worth
+}
+
+// filtered asks the filter.
+func (v *View) filtered(ctx context.Context, x *filter, n *Needle) (uids sequence.Set, ok bool) {
 	if x == nil || len(x.segments) == 0 {
 		return nil, false
 	}
@@ -282,7 +296,7 @@ func (f *Folder) makeFilter(v *View) {
 	f.filtering = true
 	f.users++
 	go func() {
-		m := maker{v: v, seen: make([]uint64, 1<<24/64)}
+		m := newMaker(v)
 		for m.extend() {
 		}
 		a.mu.Lock()
@@ -301,58 +315,86 @@ func (f *Folder) wanted() bool {
 
 // maker makes segments.
 type maker struct {
-	v    *View
-	seen []uint64 // a bit for each trigram of the block at hand
-	list []uint32 // the trigrams whose bit is set
-	uids []uint32
-	wild []uint32
+	v       *View
+	seen    []uint64 // a bit for each trigram of the block at hand
+	list    []uint32 // the trigrams whose bit is set
+	inBlock int      // messages of it
+	blocks  int
+	uids    []uint32
+	wild    []uint32
 	// pairs of trigram and block: trigram << 8 | block
 	pairs []uint32
+	spare []uint32
+	// the trigram at hand
+	t    uint32
+	have int
 }
 
-// extend makes one more segment and reports whether to go on.
-func (m *maker) extend() bool {
-	v, f := m.v, m.v.folder
-	x := f.openFilter(v.counts.UIDValidity)
-	covered := uint32(0)
+func newMaker(v *View) *maker { return &maker{v: v, seen: make([]uint64, 1<<24/64)} }
+
+// begin says behind which UID the next segment begins, at what index; no when the filter is long enough.
+func (m *maker) begin() (covered uint32, next int, more bool) {
+	v := m.v
+	x := v.folder.openFilter(v.counts.UIDValidity)
 	if x != nil && x.whole {
 		covered = x.covered()
 	}
 	x.close()
-	next, _ := v.Find(covered + 1)
-	if v.Len()-next < ftsTail(v.Len()) || !m.read(next) {
+	next, _ = v.Find(covered + 1)
+	m.uids, m.wild, m.pairs, m.inBlock, m.blocks = m.uids[:0], m.wild[:0], m.pairs[:0], 0, 0
+	return covered, next, v.Len()-next >= ftsTail(v.Len())
+}
+
+// extend makes one more segment and reports whether to go on.
+func (m *maker) extend() bool {
+	covered, next, more := m.begin()
+	if !more || !m.read(next) {
 		return false
 	}
-	return f.addSegment(m.encode(), covered, v.counts.UIDValidity)
+	return m.v.folder.addSegment(m.encode(), covered, m.v.counts.UIDValidity)
 }
+
+// full reports whether the segment is as long as one can be.
+func (m *maker) full() bool { return m.blocks == ftsMost || len(m.pairs) >= ftsPairs && m.inBlock == 0 }
 
 // read takes in the messages of a segment from index next on. It says no when nobody waits for it.
 func (m *maker) read(next int) bool {
-	m.uids, m.wild, m.pairs = m.uids[:0], m.wild[:0], m.pairs[:0]
 	records := m.v.Reader()
 	defer records.Close()
-	end := min(m.v.Len(), next+ftsMost*ftsBlock)
-	for block := 0; next < end && len(m.pairs) < ftsPairs; block++ {
-		began := time.Now()
-		for k := 0; k < ftsBlock && next < end; k++ {
-			if !m.v.folder.wanted() {
-				return false
-			}
-			uid := m.v.UID(next)
-			m.uids = append(m.uids, uid)
-			if err := m.message(records, next); err != nil || len(m.list) > ftsTrigrams {
-				m.wild = append(m.wild, uid)
-			}
-			next++
+	began := time.Now()
+	for ; next < m.v.Len() && !m.full(); next++ {
+		if !m.v.folder.wanted() {
+			return false
 		}
-		for _, t := range m.list {
-			m.pairs = append(m.pairs, t<<8|uint32(block))
-			m.seen[t>>6] = 0
+		if m.took(m.v.UID(next), m.message(records, next)); m.inBlock == 0 {
+			time.Sleep(time.Since(began)) // every second moment is for those who wait
+			began = time.Now()
 		}
-		m.list = m.list[:0]
-		time.Sleep(time.Since(began)) // every second moment is for those who wait
 	}
 	return true
+}
+
+// took ends a message.
+func (m *maker) took(uid uint32, err error) {
+	m.uids = append(m.uids, uid)
+	if err != nil || len(m.list) > ftsTrigrams {
+		m.wild = append(m.wild, uid)
+	}
+	if m.inBlock++; m.inBlock == ftsBlock {
+		m.endBlock()
+	}
+}
+
+func (m *maker) endBlock() {
+	if m.inBlock == 0 {
+		return
+	}
+	for _, t := range m.list {
+		m.pairs = append(m.pairs, t<<8|uint32(m.blocks))
+		m.seen[t>>6] = 0
+	}
+	m.list, m.inBlock = m.list[:0], 0
+	m.blocks++
 }
 
 // message notes the trigrams of a message's text.
@@ -367,31 +409,60 @@ func (m *maker) message(records *Reader, i int) error {
 		return err
 	}
 	defer file.Close()
-	t, have := uint32(0), 0
-	return file.EachText(parts, true, func(text []byte, more bool) bool {
-		if !more {
-			have = 0
+	return file.EachText(parts, true, m.note)
+}
+
+// note notes the trigrams of a piece of text; no when there are too many.
+func (m *maker) note(text []byte, more bool) bool {
+	if !more {
+		m.have = 0
+	}
+	t, have := m.t, m.have
+	for len(text) > 0 && have < 2 {
+		t, text = t<<8|uint32(text[0]), text[1:]
+		have++
+	}
+	for _, c := range text {
+		t = (t<<8 | uint32(c)) & (1<<24 - 1)
+		if bit := uint64(1) << (t & 63); m.seen[t>>6]&bit == 0 {
+			m.seen[t>>6] |= bit
+			m.list = append(m.list, t)
 		}
-		for _, c := range text {
-			t = (t<<8 | uint32(c)) & (1<<24 - 1)
-			if have++; have < 3 {
-				continue
-			}
-			if bit := uint64(1) << (t & 63); m.seen[t>>6]&bit == 0 {
-				if len(m.list) > ftsTrigrams {
-					return false
-				}
-				m.seen[t>>6] |= bit
-				m.list = append(m.list, t)
-			}
+	}
+	m.t, m.have = t, have
+	return len(m.list) <= ftsTrigrams
+}
+
+// sortPairs sorts the pairs by their trigrams; their blocks ascend already, and stay so.
+func (m *maker) sortPairs() {
+	if len(m.spare) < len(m.pairs) {
+		m.spare = make([]uint32, max(len(m.pairs), cap(m.pairs)))
+	}
+	const digits = 1 << 12
+	for _, shift := range []uint{8, 20} {
+		var at [digits]int
+		for _, p := range m.pairs {
+			at[p>>shift&(digits-1)]++
 		}
-		return true
-	})
+		from := 0
+		for d, n := range at {
+			at[d] = from
+			from += n
+		}
+		to := m.spare[:len(m.pairs)]
+		for _, p := range m.pairs {
+			d := p >> shift & (digits - 1)
+			to[at[d]] = p
+			at[d]++
+		}
+		m.pairs, m.spare = to, m.pairs[:cap(m.pairs)]
+	}
 }
 
 // encode is the segment as it is written.
 func (m *maker) encode() []byte {
-	slices.Sort(m.pairs)
+	m.endBlock()
+	m.sortPairs()
 	var groups, postings []byte
 	count, inGroup, groupAt := 0, 0, 0
 	first, before, lastFirst := uint32(0), uint32(0), uint32(0)

@@ -98,6 +98,11 @@ var textRooms = sync.Pool{New: func() any { return &texts{} }}
 // of its parts, field by field. A long body comes in pieces; more says that the piece goes on from the one before. visit says whether to
 // go on. The same text is what the filter mb-fts is made of.
 func (m *Message) EachText(parts []Part, headers bool, visit func(text []byte, more bool) bool) error {
+	return m.eachText(parts, headers, func(text []byte, more, _ bool) bool { return visit(text, more) })
+}
+
+// eachText says besides whether the text is of a header.
+func (m *Message) eachText(parts []Part, headers bool, visit func(text []byte, more, header bool) bool) error {
 	room := textRooms.Get().(*texts)
 	defer textRooms.Put(room)
 	for i := range parts {
@@ -126,7 +131,7 @@ func (p *Part) searched() bool {
 	return typ == "" || equalFold(typ, "text") || equalFold(typ, "message")
 }
 
-func (t *texts) header(m *Message, p *Part, visit func([]byte, bool) bool) (on bool, err error) {
+func (t *texts) header(m *Message, p *Part, visit func(text []byte, more, header bool) bool) (on bool, err error) {
 	n := int(min(p.Body-p.Header, part.MaxHeader))
 	t.raw = slices.Grow(t.raw[:0], n)[:n]
 	if got, err := m.ReadAt(t.raw, p.Header); got < n {
@@ -139,14 +144,14 @@ func (t *texts) header(m *Message, p *Part, visit func([]byte, bool) bool) (on b
 	eachField(t.raw, func(name, value []byte) bool {
 		t.plain = append(append(append(t.plain[:0], name...), ": "...), decoded(value)...)
 		t.folded = foldTo(t.folded[:0], t.plain)
-		on = visit(t.folded, false)
+		on = visit(t.folded, false, true)
 		return on
 	})
 	return on, nil
 }
 
 // body decodes and folds a part piece by piece.
-func (t *texts) body(m *Message, p *Part, visit func([]byte, bool) bool) (on bool, err error) {
+func (t *texts) body(m *Message, p *Part, visit func(text []byte, more, header bool) bool) (on bool, err error) {
 	raw := io.Reader(io.NewSectionReader(m, p.Body, p.End-p.Body))
 	switch {
 	case equalFold(p.Encoding, "base64"):
@@ -174,7 +179,7 @@ func (t *texts) body(m *Message, p *Part, visit func([]byte, bool) bool) (on boo
 		if err == nil {
 			end = cutText(t.raw[:n])
 		}
-		if end > 0 && !visit(t.fold(t.raw[:end], p.Charset), more) {
+		if end > 0 && !visit(t.fold(t.raw[:end], p.Charset), more, false) {
 			return false, nil
 		}
 		if err != nil { // the end, or something that cannot be decoded: the rest is no text
@@ -233,26 +238,35 @@ func (m *Message) Contains(parts []Part, headers bool, n *Needle) (found bool, e
 	if n.Empty() {
 		return true, nil
 	}
-	keep := len(n.folded) - 1
-	var tail []byte // the end of the piece before, and the beginning of this one
-	err = m.EachText(parts, headers, func(text []byte, more bool) bool {
-		if !more {
-			tail = tail[:0]
+	l := looking{needle: n.folded}
+	err = m.EachText(parts, headers, func(text []byte, more bool) bool { return !l.in(text, more) })
+	return l.found, err
+}
+
+// looking is for a needle in text that comes in pieces.
+type looking struct {
+	needle []byte
+	tail   []byte // the end of the piece before
+	found  bool
+}
+
+func (l *looking) in(text []byte, more bool) bool {
+	if !more {
+		l.tail = l.tail[:0]
+	}
+	keep := len(l.needle) - 1
+	if len(l.tail) > 0 {
+		was := len(l.tail)
+		l.tail = append(l.tail, text[:min(keep, len(text))]...)
+		if l.found = bytes.Contains(l.tail, l.needle); l.found {
+			return true
 		}
-		if len(tail) > 0 {
-			was := len(tail)
-			tail = append(tail, text[:min(keep, len(text))]...)
-			if found = bytes.Contains(tail, n.folded); found {
-				return false
-			}
-			tail = tail[:was]
-		}
-		if found = bytes.Contains(text, n.folded); found {
-			return false
-		}
-		tail = append(tail, text[max(0, len(text)-keep):]...)
-		tail = tail[max(0, len(tail)-keep):]
+		l.tail = l.tail[:was]
+	}
+	if l.found = bytes.Contains(text, l.needle); l.found {
 		return true
-	})
-	return found, err
+	}
+	l.tail = append(l.tail, text[max(0, len(text)-keep):]...)
+	l.tail = l.tail[max(0, len(l.tail)-keep):]
+	return false
 }

@@ -54,7 +54,7 @@ func start(t *testing.T) *pebble {
 	must(t, err)
 	defer own.Close()
 	must(t, own.Self([]string{"localhost"}, ""))
-	f, err := fixture.Start("127.0.0.1:0", "$TTL 0\nmx.example.org. A 127.0.0.1\nmta-sts.example.org. A 127.0.0.1\n")
+	f, err := fixture.Start("127.0.0.1:0", "$TTL 0\nmx.example.org. A 127.0.0.1\nmta-sts.example.org. A 127.0.0.1\nautoconfig.example.org. A 127.0.0.1\n")
 	must(t, err)
 	t.Cleanup(f.Close)
 	api, web, alpn := port(t), port(t), port(t)
@@ -152,10 +152,22 @@ func TestACME(t *testing.T) {
 		t.Error("not renewed, or with another key")
 	}
 
+	// What the settings are edited to is so at the next renewal, and so is what was lost.
+	s := b.settings("http-01")
+	s.Names = append(s.Names, "autoconfig.example.org")
+	must(t, p.write(p.Chain+howSuffix, s.text(), 0o644, false))
+	if r, err = p.Renew(ctx, nil, false); err != nil || r.What != "renewed" || len(p.State().Names) != 3 {
+		t.Errorf("%+v %v", r, err)
+	}
+	must(t, os.Remove(p.Path()))
+	if r, err = p.Renew(ctx, nil, false); err != nil || r.What != "renewed" || p.State().TLSA != self.TLSA {
+		t.Errorf("%+v %v", r, err)
+	}
+
 	// The next key, by another challenge and in another profile.
 	next, err := p.Next("")
 	must(t, err)
-	s := b.settings("tls-alpn-01")
+	s = b.settings("tls-alpn-01")
 	s.Profile = "short"
 	must(t, p.write(p.Chain+howSuffix, s.text(), 0o644, false))
 	must(t, p.Roll(ctx, &dns.Resolver{Servers: []string{b.dns.Addr()}}, 0))

@@ -186,6 +186,38 @@ func TestRoll(t *testing.T) {
 	}
 }
 
+// Clients that come while certificates change, key and all, are all served (S036).
+func TestS036Replaced(t *testing.T) {
+	p := open(t)
+	must(t, p.Self([]string{"mx.example.org"}, ""))
+	_, err := p.Next("")
+	must(t, err)
+	store, err := certs.Load([]certs.Pair{{Cert: p.Path(), Key: filepath.Join(p.Dir, p.Key)}}, nil) // a chain and a key that do not fit may be told
+	must(t, err)
+	over := make(chan error)
+	go func() {
+		var err error
+		for range 20 {
+			err = errors.Join(err, p.Roll(context.Background(), nil, -time.Hour))
+		}
+		over <- err
+	}()
+	for waiting := true; waiting; {
+		store.Reload()
+		serves(t, store)
+		select {
+		case err := <-over:
+			must(t, err)
+			waiting = false
+		default:
+		}
+	}
+	store.Reload()
+	if !serves(t, store).Equal(leafOf(t, p)) {
+		t.Error("the server shows one of before")
+	}
+}
+
 // After a power cut at any step the pair is the old or the new one, when the next call has looked at it.
 func TestPowerCut(t *testing.T) {
 	pair := func(d durable.Disk) *Pair { return &Pair{Chain: "mx.pem", Key: "mx.key", disk: d, readers: -1} }

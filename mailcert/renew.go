@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"pennypost/internal/dns"
@@ -65,18 +66,23 @@ func (p *Pair) Renew(ctx context.Context, resolver *dns.Resolver, force bool) (r
 	if err := p.Finish(); err != nil {
 		return r, err
 	}
-	old, err := p.readChain(p.Chain)
-	if err != nil {
+	s, err := p.Settings()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
-	r.Until = old.leaf.NotAfter.UTC()
-	s, err := p.Settings()
+	old, err := p.readChain(p.Chain)
+	if err != nil && (s == nil || !errors.Is(err, fs.ErrNotExist)) {
+		return r, err
+	}
+	if old.leaf != nil {
+		r.Until = old.leaf.NotAfter.UTC()
+	}
 	var due Due
 	switch {
-	case err == nil:
-		due = p.due(ctx, s, old.leaf)
-	case !errors.Is(err, fs.ErrNotExist):
-		return r, err
+	case s != nil:
+		if due = (Due{p.now(), p.urgent(s, old)}); due.Why == "" {
+			due = p.due(ctx, s, old.leaf)
+		}
 	case !isSelfSigned(old.leaf):
 		r.What, r.Why = "unmanaged", "there is no "+p.Chain+howSuffix+": another program renews it, or mailcert obtain makes one"
 		return r, nil
@@ -100,6 +106,25 @@ func (p *Pair) Renew(ctx context.Context, resolver *dns.Resolver, force bool) (r
 		r.What, r.Until, r.Due = "renewed", fresh.leaf.NotAfter.UTC(), time.Time{}
 	}
 	return r, err
+}
+
+// urgent says why a chain is of no use whenever it ends: it is not there, its key is another, or its names are not those of the settings,
+// which may have been edited.
+func (p *Pair) urgent(s *Settings, old chain) string {
+	if old.leaf == nil {
+		return "there is none"
+	}
+	if key, err := p.key(p.Key); err != nil || !fits(old.leaf, key) {
+		return "its key is not there"
+	}
+	has := slices.Clone(old.leaf.DNSNames)
+	want := slices.Clone(s.Names)
+	slices.Sort(has)
+	slices.Sort(want)
+	if !slices.Equal(has, slices.Compact(want)) {
+		return "its names are not those of " + p.Chain + howSuffix
+	}
+	return ""
 }
 
 // Next makes the key to be used next, where there is none, and gives its TLSA value.

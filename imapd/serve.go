@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"os/signal"
-	"slices"
-	"strings"
 
 	"pennypost/internal/certs"
 	"pennypost/internal/config"
@@ -40,16 +36,9 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		Limits:    listen.Limits{Total: conf.IMAPD.MaxConnections, PerIPv4: conf.IMAPD.PerIPv4, PerIPv6: conf.IMAPD.PerIPv6},
 		Log:       log,
 	}
-	if len(conf.TLS.Certificates) == 0 {
-		return srv, nil, nil
-	}
-	var pairs []certs.Pair
-	for i, cert := range conf.TLS.Certificates {
-		pairs = append(pairs, certs.Pair{Cert: cert, Key: conf.TLS.Keys[i]})
-	}
-	store, err := certs.Load(pairs, func(err error) { log.Warn("certificate", err) })
-	if err != nil {
-		return nil, nil, err
+	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
+	if store == nil || err != nil {
+		return srv, nil, err
 	}
 	srv.TLS = login.ClientTLS(store.Config("imap"), conf.Login.Certificates)
 	return srv, store, nil
@@ -69,50 +58,9 @@ func options(conf *config.Config, a *domains.Account) mailbox.Options {
 	}
 }
 
-// Listeners are the sockets to serve, by service: those handed to us, else those of the flags ("imap=127.0.0.1:143"),
-// else those of mail.toml.
-func Listeners(conf *config.IMAPD, flags []string) (map[string][]net.Listener, error) {
-	open, err := listen.Passed()
-	if err != nil {
-		return nil, err
-	}
-	for name := range open {
-		if !slices.Contains(Services, name) {
-			return nil, errors.New("socket " + name + ": no such service, LISTEN_FDNAMES has imap imaps")
-		}
-	}
-	if len(open) > 0 {
-		return open, nil
-	}
-	want := map[string][]string{"imap": conf.IMAP, "imaps": conf.IMAPS}
-	if len(flags) > 0 {
-		clear(want)
-	}
-	for _, f := range flags {
-		name, address, ok := strings.Cut(f, "=")
-		if !ok || !slices.Contains(Services, name) {
-			return nil, errors.New("--listen wants SERVICE=ADDRESS, with a service of imap imaps")
-		}
-		want[name] = append(want[name], address)
-	}
-	open = map[string][]net.Listener{}
-	for name, addresses := range want {
-		if len(addresses) == 0 {
-			continue
-		}
-		if open[name], err = listen.Open(addresses); err != nil {
-			return nil, err
-		}
-	}
-	if len(open) == 0 {
-		return nil, errors.New("nothing to listen on: see imapd.imap in mail.toml(5), or --listen")
-	}
-	return open, nil
-}
-
-// Listen serves what Listeners gives.
+// Listen serves the sockets handed to us, else those of the flags ("imap=127.0.0.1:143"), else those of mail.toml.
 func (srv *Server) Listen(ctx context.Context, conf *config.IMAPD, flags []string) error {
-	listeners, err := Listeners(conf, flags)
+	listeners, err := listen.Services(map[string][]string{"imap": conf.IMAP, "imaps": conf.IMAPS}, flags, "imapd.imap")
 	if err != nil {
 		return err
 	}
@@ -124,32 +72,11 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 	if srv.TLS == nil && len(listeners["imaps"]) > 0 {
 		return errors.New("imaps needs a certificate, see tls.certificates in mail.toml(5)")
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make(chan error, len(listeners))
 	for name, on := range listeners {
 		for _, l := range on {
 			srv.Log.Start(name, l.Addr().String())
 		}
-		go func() {
-			defer cancel() // one that cannot go on ends all: a supervisor starts us again
-			errs <- listen.Serve(ctx, on, srv.Limits, func(c net.Conn) { srv.Handle(ctx, c, name == "imaps") }, Refuse)
-		}()
 	}
-	var err error
-	for range listeners {
-		err = errors.Join(err, <-errs)
-	}
-	return err
-}
-
-// ReloadOn looks at the certificates when the signal comes; it never returns.
-func ReloadOn(sig os.Signal, store *certs.Store) {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, sig)
-	for range c {
-		if store != nil {
-			store.Reload()
-		}
-	}
+	return listen.ServeAll(ctx, listeners, srv.Limits,
+		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "imaps") }, func(_ string, c net.Conn) { Refuse(c) })
 }

@@ -36,16 +36,9 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	if srv.SRS, err = srs.Open(conf.SRS.Domain, conf.SRS.Secrets); err != nil {
 		return nil, nil, err
 	}
-	if len(conf.TLS.Certificates) == 0 {
-		return srv, nil, nil
-	}
-	var pairs []certs.Pair
-	for i, cert := range conf.TLS.Certificates {
-		pairs = append(pairs, certs.Pair{Cert: cert, Key: conf.TLS.Keys[i]})
-	}
-	store, err := certs.Load(pairs, func(err error) { log.Warn("certificate", err) })
-	if err != nil {
-		return nil, nil, err
+	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
+	if store == nil || err != nil {
+		return srv, nil, err
 	}
 	srv.TLS = login.ClientTLS(store.Config("smtp"), conf.Login.Certificates)
 	return srv, store, nil

@@ -9,6 +9,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"time"
@@ -66,6 +68,18 @@ func (srv *Server) Listen(ctx context.Context, flags []string) error {
 		return err
 	}
 	return srv.Serve(ctx, listeners)
+}
+
+// ReloadOn reads the certificates and makes the pages anew when the signal comes; it never returns.
+func (srv *Server) ReloadOn(store *certs.Store, sig os.Signal) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, sig)
+	for range c {
+		if store != nil {
+			store.Reload()
+		}
+		srv.Site.Reload()
+	}
 }
 
 // Serve answers connections of the listeners, named by service, until ctx ends.

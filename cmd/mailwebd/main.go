@@ -47,6 +47,6 @@ func run(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	go certs.ReloadOn(syscall.SIGHUP)
+	go srv.ReloadOn(certs, syscall.SIGHUP)
 	return srv.Listen(ctx, c.StringSlice("listen"))
 }

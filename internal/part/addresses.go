@@ -1,6 +1,9 @@
 package part
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Address is one mailbox or group mark of an address field, as RFC 9051's envelope has it.
 type Address struct {
@@ -17,7 +20,7 @@ const maxAddresses = 10000
 // Addresses reads an address list (RFC 5322 section 3.4), tolerantly: it always yields what can be made out, semicolons
 // as commas, missing brackets and commas as mail has them.
 func Addresses(value []byte) []Address {
-	p := lexer{rest: Unfold(value)}
+	p := lexer{unfolded(value)}
 	var out []Address
 	group := false
 	for len(out) < maxAddresses {
@@ -41,14 +44,35 @@ func Addresses(value []byte) []Address {
 	return out
 }
 
+// FirstAddress is the first mailbox or group of an address field.
+func FirstAddress(value []byte) (a Address, ok bool) {
+	p := lexer{unfolded(value)}
+	for {
+		a, stop, ok := p.address()
+		if ok || stop == 0 {
+			return a, ok
+		}
+	}
+}
+
+// unfolded is Unfold as a string, of which the words are parts.
+func unfolded(value []byte) string {
+	if bytes.IndexByte(value, '\n') < 0 && bytes.IndexByte(value, '\r') < 0 {
+		return string(trim(value))
+	}
+	return string(Unfold(value))
+}
+
 // lexer takes an address field apart.
-type lexer struct{ rest []byte }
+type lexer struct{ rest string }
 
 // address reads up to a comma, semicolon, the colon of a group, or the end, and says which it was (0 is the end).
 func (l *lexer) address() (a Address, stop byte, ok bool) {
-	var words []string // of the phrase, or of a bare address
-	var comment string // the last one: an old way to give a name
-	var spaced []bool  // white space stood before words[i]
+	var wordRoom [8]string
+	var spacedRoom [8]bool
+	words := wordRoom[:0]    // of the phrase, or of a bare address
+	spaced := spacedRoom[:0] // white space stood before words[i]
+	var comment string       // the last one: an old way to give a name
 	space := false
 	for {
 		if len(l.rest) == 0 {
@@ -111,6 +135,12 @@ func (l *lexer) skip() byte {
 // angle reads <route:local@host>.
 func (l *lexer) angle() (a Address) {
 	l.rest = l.rest[1:]
+	if end := strings.IndexAny(l.rest, ">\"(: \t"); end >= 0 && l.rest[end] == '>' { // as it mostly is
+		text := l.rest[:end]
+		l.rest = l.rest[end+1:]
+		a.Mailbox, a.Host = cutHost(text)
+		return a
+	}
 	var local []byte
 	at := -1
 	for len(l.rest) > 0 {
@@ -147,24 +177,45 @@ func (l *lexer) angle() (a Address) {
 	return a
 }
 
+// cutHost cuts an address at its last at sign.
+func cutHost(text string) (mailbox, host string) {
+	if at := strings.LastIndexByte(text, '@'); at >= 0 {
+		return text[:at], text[at+1:]
+	}
+	return text, ""
+}
+
 // word is a quoted string without its quotes, or a run of other characters.
 func (l *lexer) word() string {
 	if l.rest[0] == '"' {
-		var s string
-		s, l.rest = word(l.rest)
+		if end := strings.IndexAny(l.rest[1:], "\"\\"); end >= 0 && l.rest[1+end] == '"' {
+			s := l.rest[1 : 1+end]
+			l.rest = l.rest[end+2:]
+			return s
+		}
+		s, rest := word([]byte(l.rest))
+		l.rest = l.rest[len(l.rest)-len(rest):]
 		return s
 	}
-	i := bytes.IndexAny(l.rest, " \t()<>,;:\"")
-	if i < 0 {
-		i = len(l.rest)
+	i := 0
+	for i < len(l.rest) && !ends[l.rest[i]] {
+		i++
 	}
 	if i == 0 { // a lone ) or >
 		i = 1
 	}
-	s := string(l.rest[:i])
+	s := l.rest[:i]
 	l.rest = l.rest[i:]
 	return s
 }
+
+// ends are the characters that end a word.
+var ends = func() (t [256]bool) {
+	for _, c := range []byte(" \t()<>,;:\"") {
+		t[c] = true
+	}
+	return t
+}()
 
 // comment is the text of a comment, nested ones included.
 func (l *lexer) comment() string {
@@ -190,7 +241,7 @@ func (l *lexer) comment() string {
 		}
 		out = append(out, c)
 	}
-	l.rest = nil
+	l.rest = ""
 	return string(out)
 }
 
@@ -199,16 +250,16 @@ func bare(words []string, spaced []bool, comment string) (Address, bool) {
 	if len(words) == 0 {
 		return Address{}, false
 	}
-	text := ""
-	for _, w := range words {
-		text += w
+	text := words[0]
+	if len(words) > 1 {
+		text = strings.Join(words, "")
 	}
 	for i := len(text) - 1; i >= 0; i-- {
 		if text[i] == '@' {
 			if len(words) > 1 { // words in front of the address are its name
-				if last := words[len(words)-1]; bytes.IndexByte([]byte(last), '@') > 0 && spaced[len(spaced)-1] {
-					n := bytes.LastIndexByte([]byte(last), '@')
-					return Address{Name: join(words[:len(words)-1], spaced), Mailbox: last[:n], Host: last[n+1:]}, true
+				if last := words[len(words)-1]; strings.IndexByte(last, '@') > 0 && spaced[len(spaced)-1] {
+					mailbox, host := cutHost(last)
+					return Address{Name: join(words[:len(words)-1], spaced), Mailbox: mailbox, Host: host}, true
 				}
 			}
 			return Address{Name: comment, Mailbox: text[:i], Host: text[i+1:]}, true
@@ -218,12 +269,19 @@ func bare(words []string, spaced []bool, comment string) (Address, bool) {
 }
 
 func join(words []string, spaced []bool) string {
-	out := ""
+	switch len(words) {
+	case 0:
+		return ""
+	case 1:
+		return words[0]
+	}
+	var room [128]byte
+	out := room[:0]
 	for i, w := range words {
 		if i > 0 && spaced[i] {
-			out += " "
+			out = append(out, ' ')
 		}
-		out += w
+		out = append(out, w...)
 	}
-	return out
+	return string(out)
 }

@@ -2,9 +2,7 @@ package mailbox
 
 import (
 	"bytes"
-	"encoding/base64"
 	"io"
-	"mime/quotedprintable"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -35,9 +33,9 @@ func preview(p *part.Part, m io.ReaderAt) []byte {
 	for most := int64(2 << 10); ; most = previewRead { // the first lines are enough as a rule
 		whole := most >= min(previewRead, at.End-at.Body)
 		n, _ := m.ReadAt(buf[:min(most, at.End-at.Body)], at.Body)
-		s := DecodeText(buf[:n], at.Encoding, at.Param("charset"))
+		s := decodeText(buf[:n], at.Encoding, at.Param("charset"))
 		if text == nil {
-			s = stripTags(s)
+			s = []byte(stripTags(string(s)))
 		}
 		short := shorten(s)
 		if whole || utf8.RuneCount(short) >= previewLen {
@@ -72,23 +70,19 @@ func readable(p *part.Part) (text, html *part.Part) {
 	return text, html
 }
 
-// DecodeText is a part's octets as UTF-8: transfer encoding and character set undone as far as that is possible.
-func DecodeText(raw []byte, encoding, set string) string {
-	switch strings.ToLower(encoding) {
-	case "base64":
-		clean := bytes.Map(func(r rune) rune {
-			if r == '+' || r == '/' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
-				return r
-			}
-			return -1
-		}, raw)
-		out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
-		n, _ := base64.RawStdEncoding.Decode(out, clean[:len(clean)-len(clean)%4])
+// decodeText is a part's octets as UTF-8: transfer encoding and character set undone as far as that is possible. It may be raw itself.
+func decodeText(raw []byte, encoding, set string) []byte {
+	switch {
+	case equalFold(encoding, "base64"):
+		var u unbased
+		out := make([]byte, len(raw))
+		raw = out[:u.decode(out, raw)]
+	case equalFold(encoding, "quoted-printable"):
+		out := make([]byte, len(raw))
+		n, _ := unquote(out, raw, true)
 		raw = out[:n]
-	case "quoted-printable":
-		raw, _ = io.ReadAll(quotedprintable.NewReader(bytes.NewReader(raw)))
 	}
-	if set != "" && !strings.EqualFold(set, "utf-8") && !strings.EqualFold(set, "us-ascii") {
+	if set != "" && !equalFold(set, "utf-8") && !equalFold(set, "us-ascii") {
 		if r, err := charset.Reader(set, bytes.NewReader(raw)); err == nil {
 			if out, err := io.ReadAll(r); err == nil || len(out) > 0 {
 				raw = out
@@ -98,12 +92,12 @@ func DecodeText(raw []byte, encoding, set string) string {
 	if !utf8.Valid(raw) {
 		if r, err := charset.Reader("windows-1252", bytes.NewReader(raw)); err == nil && set == "" {
 			if out, err := io.ReadAll(r); err == nil {
-				return string(out)
+				return out
 			}
 		}
-		return strings.ToValidUTF8(string(raw), "\uFFFD")
+		return bytes.ToValidUTF8(raw, invalid)
 	}
-	return string(raw)
+	return raw
 }
 
 // stripTags is the text of HTML, roughly: enough for a preview and a search.
@@ -145,10 +139,15 @@ func stripTags(s string) string {
 var entities = strings.NewReplacer("&nbsp;", " ", "&lt;", "<", "&gt;", ">", "&amp;", "&", "&quot;", `"`, "&#39;", "'")
 
 // shorten is the first characters of s with white space made single spaces, and controls left out.
-func shorten(s string) []byte {
-	var b []byte
+func shorten(s []byte) []byte {
+	b := make([]byte, 0, min(len(s), previewLen+56))
 	n, space := 0, false
-	for _, r := range s {
+	for len(s) > 0 {
+		r, size := rune(s[0]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRune(s)
+		}
+		s = s[size:]
 		if unicode.IsSpace(r) {
 			space = n > 0
 			continue

@@ -71,18 +71,17 @@ func firstAddress(f part.Fields, name string) (mailbox, display []byte) {
 		if !strings.EqualFold(f[i].Name, name) {
 			continue
 		}
-		for _, a := range part.Addresses(f[i].Value) {
-			if a.Group == '}' {
-				continue
-			}
-			shown := DecodeHeader(a.Name)
-			if shown == "" { // also of a group, whose name stands where the mailbox does
-				if shown = DecodeHeader(a.Mailbox); a.Host != "" {
-					shown += "@" + a.Host
-				}
-			}
-			return []byte(Fold(DecodeHeader(a.Mailbox))), []byte(Fold(shown))
+		a, ok := part.FirstAddress(f[i].Value)
+		if !ok {
+			continue
 		}
+		shown := DecodeHeader(a.Name)
+		if shown == "" { // also of a group, whose name stands where the mailbox does
+			if shown = DecodeHeader(a.Mailbox); a.Host != "" {
+				shown += "@" + a.Host
+			}
+		}
+		return []byte(Fold(DecodeHeader(a.Mailbox))), []byte(Fold(shown))
 	}
 	return nil, nil
 }

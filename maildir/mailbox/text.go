@@ -226,7 +226,7 @@ func (t *texts) fold(b []byte, set string) []byte {
 				b, _ = io.ReadAll(r)
 			}
 		} else {
-			b = bytes.ToValidUTF8(b, []byte("\uFFFD"))
+			b = bytes.ToValidUTF8(b, invalid)
 		}
 	}
 	t.folded = foldTo(t.folded[:0], b)

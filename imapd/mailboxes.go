@@ -273,19 +273,12 @@ func (s *session) status_(c *command) reply {
 
 // statusOf writes the STATUS response of a mailbox.
 func (s *session) statusOf(p place, items []string) error {
-	folder, err := s.openAt(p, "r")
-	if err != nil {
+	if err := s.allowed(p, "r"); err != nil {
 		return err
 	}
-	defer folder.Close()
-	n, err := folder.Counts(s.ctx)
+	n, err := p.Counts(s.ctx, p.name, slices.Contains(items, "SIZE") || slices.Contains(items, "DELETED-STORAGE"))
 	if err != nil {
 		return err
-	}
-	if slices.Contains(items, "SIZE") || slices.Contains(items, "DELETED-STORAGE") {
-		if n, err = folder.Weighed(s.ctx); err != nil {
-			return err
-		}
 	}
 	s.out = append(s.mailboxName(append(s.out, "* STATUS "...), p.full), " ("...)
 	for i, item := range items {

@@ -556,6 +556,31 @@ func (d *disk) Stat(name string) (Info, error) {
 	return info(&st), err
 }
 
+func (d *disk) Glance(dir string, names []string, infos []Info) error {
+	for _, name := range names {
+		if err := valid("stat", name); err != nil {
+			return err
+		}
+		if strings.IndexByte(name, '/') >= 0 {
+			return &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
+		}
+	}
+	path := names[0]
+	if dir != "." {
+		path = dir + "/" + path
+	}
+	return d.in("stat", path, func(p place) error {
+		for i, name := range names {
+			var st unix.Stat_t
+			if err := unix.Fstatat(p.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return err
+			}
+			infos[i] = info(&st)
+		}
+		return nil
+	})
+}
+
 func (d *disk) Free() (bytes, inodes uint64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(d.fd, &st); err != nil {

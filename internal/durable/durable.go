@@ -72,6 +72,11 @@ type Info struct {
 	GID     uint32
 }
 
+// A Glancer is a Disk that looks at several files of one directory at a time.
+type Glancer interface {
+	Glance(dir string, names []string, infos []Info) error // as Stat; an error when one of them is not there
+}
+
 // A Piper is a Disk with FIFOs. Neither end ever waits for the other.
 type Piper interface {
 	MakePipe(name string, perm fs.FileMode) error  // fs.ErrExist if there

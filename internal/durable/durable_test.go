@@ -443,3 +443,29 @@ func TestS146Probe(t *testing.T) {
 		t.Errorf("left %v", names)
 	}
 }
+
+func TestGlance(t *testing.T) {
+	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	d.Mkdir("a", 0o700)
+	d.Mkdir("a/b", 0o700)
+	d.Mkdir("a/c", 0o700)
+	names := []string{"b", "c"}
+	infos := make([]Info, 2)
+	if err := d.(Glancer).Glance("a", names, infos); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		if want, err := d.Stat("a/" + name); err != nil || infos[i] != want {
+			t.Errorf("%s: %v, want %v", name, infos[i], want)
+		}
+	}
+	for _, names := range [][]string{{"b", "d"}, {"../a"}, {"b", "../a"}, {"b", "../a/b"}} {
+		if err := d.(Glancer).Glance("a", names, infos); err == nil {
+			t.Errorf("%q are there", names)
+		}
+	}
+}

@@ -36,10 +36,11 @@ type Account struct {
 	host string
 	open maildir.Opener // durable.Open but in tests
 
-	mu      sync.Mutex
-	folders map[string]*Folder // by directory
-	words   *words
-	quota   *maildir.Quota
+	mu       sync.Mutex
+	folders  map[string]*Folder   // by directory
+	standing map[string]*standing // by directory
+	words    *words
+	quota    *maildir.Quota
 
 	once     sync.Once // opens above
 	above    durable.Disk
@@ -74,7 +75,7 @@ func openAccount(root string, o Options, open maildir.Opener) (*Account, error) 
 	if host == "" {
 		host, _ = os.Hostname()
 	}
-	a := &Account{root: root, o: o, disk: m.Disk, host: maildir.Host(host), open: open, folders: map[string]*Folder{}}
+	a := &Account{root: root, o: o, disk: m.Disk, host: maildir.Host(host), open: open, folders: map[string]*Folder{}, standing: map[string]*standing{}}
 	a.words = &words{account: a}
 	return a, nil
 }

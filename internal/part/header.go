@@ -1,6 +1,9 @@
 package part
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // headerLine takes one line of the header of s.in; begin is where it starts. A line that can be no part of a header
 // ends it (real mail has these): it is the first line of the body then.
@@ -65,16 +68,50 @@ func (s *Scanner) endField() {
 	if n == 0 {
 		return
 	}
-	name := string(text[:n])
+	name, known := names[string(text[:n])]
+	if !known {
+		name = string(text[:n])
+	}
 	value := text[bytes.IndexByte(text, ':')+1:]
 	p := s.in
 	if p.Envelope != nil {
-		p.Envelope = append(p.Envelope, Field{name, bytes.Clone(value)})
+		if cap(p.Envelope) == 0 {
+			p.Envelope = make(Fields, 0, 24)
+		}
+		p.Envelope = append(p.Envelope, Field{name, s.hold(value)})
 	}
 	if len(name) > 8 && equalFold(name[:8], "Content-") {
 		p.content(name[8:], value)
 	}
 }
+
+// hold is a copy of a value, many in one piece.
+func (s *Scanner) hold(value []byte) []byte {
+	if len(value) > cap(s.held)-len(s.held) {
+		if len(value) > heldPiece/4 {
+			return bytes.Clone(value)
+		}
+		s.held = make([]byte, 0, heldPiece)
+	}
+	at := len(s.held)
+	s.held = append(s.held, value...)
+	return s.held[at:len(s.held):len(s.held)]
+}
+
+// heldPiece is what values are put together to.
+const heldPiece = 2 << 10
+
+// names are those that most headers are made of.
+var names = func() map[string]string {
+	m := map[string]string{}
+	for _, name := range strings.Fields(`Return-Path Delivered-To Received Date From To Cc Bcc Sender Reply-To Subject Message-ID Message-Id In-Reply-To References
+		MIME-Version Mime-Version Content-Type Content-Transfer-Encoding Content-Disposition Content-Language User-Agent X-Mailer DKIM-Signature
+		Authentication-Results ARC-Seal ARC-Message-Signature ARC-Authentication-Results Received-SPF List-Id List-ID List-Post List-Help List-Archive
+		List-Subscribe List-Unsubscribe List-Unsubscribe-Post List-Owner Precedence Importance X-Priority Errors-To Feedback-ID`) {
+		m[name] = name
+	}
+	return m
+}()
 
 // content reads a Content- field; the first of a name counts.
 func (p *Part) content(name string, value []byte) {

@@ -33,6 +33,7 @@ type Scanner struct {
 	header bool   // in the header of in
 	kept   int    // octets kept of it
 	field  []byte // the field being put together
+	held   []byte // values of the fields before
 }
 
 // bound is an open multipart: its delimiter without the line end, and whose it is.

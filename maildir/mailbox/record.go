@@ -145,6 +145,7 @@ type Reader struct {
 	window []byte
 	at     int64
 	record Record
+	room   []byte  // what the record parsed last is in
 	buf    []byte  // records parsed and not written yet
 	places []place // whose they are
 	filled int
@@ -176,14 +177,14 @@ func (r *Reader) Get(i int) (*Record, error) {
 		return nil, err
 	}
 	defer m.Close()
-	parsed, err := parse(m)
+	parsed, err := r.parse(m)
 	if err != nil {
 		return nil, err
 	}
 	if atomic.LoadInt64(&c.wire[j]) != m.Wire {
 		r.v.counted(i, m.Wire)
 	}
-	r.record = *parsed
+	r.record = parsed
 	r.keep(c, j)
 	return &r.record, nil
 }
@@ -315,14 +316,14 @@ type place struct {
 var crlf = []byte("\r\n")
 
 // parse reads a message into a record, and counts it where it has not been.
-func parse(m *Message) (*Record, error) {
+func (r *Reader) parse(m *Message) (Record, error) {
 	s := part.NewScanner()
 	buf := window()
 	defer windows.Put(buf)
 	for at := int64(0); at < m.Size; {
 		n, err := m.ReadAt(buf[:min(int64(len(buf)), m.Size-at)], at)
 		if n == 0 {
-			return nil, err
+			return Record{}, err
 		}
 		s.Write(buf[:n])
 		at += int64(n)
@@ -331,35 +332,50 @@ func parse(m *Message) (*Record, error) {
 	if m.Wire < 0 {
 		m.Wire = p.HeaderWire + p.BodyWire
 	}
+	from := io.ReaderAt(m)
 	if m.Size <= int64(len(buf)) { // all of it is at hand
-		return recordOf(p, bytes.NewReader(buf[:m.Size])), nil
+		from = bytes.NewReader(buf[:m.Size])
 	}
-	return recordOf(p, m), nil
+	var record Record
+	record, r.room = recordOf(p, from, r.room[:0])
+	return record, nil
 }
 
-// recordOf makes the record of a scanned message.
-func recordOf(p *part.Part, m io.ReaderAt) *Record {
-	r := &Record{
-		Envelope:  part.AppendEnvelope(nil, p.Envelope),
-		Body:      part.AppendStructure(nil, p, false),
-		Structure: part.AppendStructure(nil, p, true),
-		Header:    keptFields(p.Envelope),
-		parts:     encodeParts(nil, p, nil),
-	}
+// recordOf makes the record of a scanned message, in room and what else it takes.
+func recordOf(p *part.Part, m io.ReaderAt, b []byte) (r Record, room []byte) {
+	cut := func(from int) []byte { return b[from:len(b):len(b)] }
+	at := len(b)
+	b = part.AppendEnvelope(b, p.Envelope)
+	r.Envelope, at = cut(at), len(b)
+	b = part.AppendStructure(b, p, false)
+	r.Body, at = cut(at), len(b)
+	b = part.AppendStructure(b, p, true)
+	r.Structure, at = cut(at), len(b)
+	b = keptFields(b, p.Envelope)
+	r.Header, at = cut(at), len(b)
+	b = encodeParts(b, p, nil)
+	r.parts = cut(at)
 	r.sortKeys(p.Envelope)
 	r.Preview = preview(p, m)
-	return r
+	if cap(b) > longestRecord { // of a message that is not like others
+		return r, nil
+	}
+	return r, b
 }
 
 // keptFields is the fields of RecordFields in the order of the message.
-func keptFields(fields part.Fields) []byte {
-	var b []byte
+func keptFields(b []byte, fields part.Fields) []byte {
 	for _, f := range fields {
 		if !Kept(f.Name) {
 			continue
 		}
 		b = append(append(b, f.Name...), ':')
-		b = append(b, bytes.ReplaceAll(f.Value, []byte("\n"), crlf)...)
+		value := f.Value
+		for i := bytes.IndexByte(value, '\n'); i >= 0; i = bytes.IndexByte(value, '\n') {
+			b = append(append(b, value[:i]...), crlf...)
+			value = value[i+1:]
+		}
+		b = append(b, value...)
 		b = append(b, crlf...)
 	}
 	return b

@@ -4,7 +4,6 @@ import (
 	"hash/fnv"
 	"mime"
 	"net/mail"
-	"regexp"
 	"strings"
 	"time"
 
@@ -125,39 +124,35 @@ func hashID(id string) uint64 {
 	return max(h.Sum64(), 1)
 }
 
-var (
-	refwd   = regexp.MustCompile(`(?i)^(?:re|fwd?)\s*(?:\[[^\[\]]*\]\s*)?:`)
-	blob    = regexp.MustCompile(`^\[[^\[\]]*\]\s*`)
-	trailer = regexp.MustCompile(`(?i)(?:\(fwd\)|\s)$`)
-)
-
 // BaseSubject is the subject without what replies and forwards add to it (RFC 5256 section 2.1), and whether they did.
 func BaseSubject(s string) (base string, reply bool) {
-	s = strings.Join(strings.FieldsFunc(s, isSpace), " ")
+	s = singleSpaces(s)
 	for {
 		if !mayHaveMore(s) { // most subjects, and all that are done
 			return s, reply
 		}
-		for trailer.MatchString(s) {
-			if strings.HasSuffix(strings.ToLower(s), "(fwd)") {
-				reply = true
+		for {
+			if n := len(s) - len("(fwd)"); n >= 0 && equalFold(s[n:], "(fwd)") {
+				s, reply = s[:n], true
+			} else if s != "" && isSpace(rune(s[len(s)-1])) {
+				s = s[:len(s)-1]
+			} else {
+				break
 			}
-			s = trailer.ReplaceAllString(s, "")
 		}
 		for {
 			before := s
 			if m := leader(s); m > 0 {
 				s, reply = strings.TrimLeft(s[m:], " "), true
 			}
-			if m := blob.FindString(s); m != "" && len(m) < len(s) {
-				s = s[len(m):]
+			if m := blob(s); m > 0 && m < len(s) {
+				s = s[m:]
 			}
 			if s == before {
 				break
 			}
 		}
-		lower := strings.ToLower(s)
-		if !strings.HasPrefix(lower, "[fwd:") || !strings.HasSuffix(s, "]") {
+		if len(s) < 5 || !equalFold(s[:5], "[fwd:") || !strings.HasSuffix(s, "]") {
 			return s, reply
 		}
 		s, reply = strings.TrimSpace(s[5:len(s)-1]), true
@@ -178,17 +173,71 @@ func mayHaveMore(s string) bool {
 	return s[len(s)-1] == ')' || s[len(s)-1] == ' '
 }
 
+// singleSpaces is s with each run of white space made one space, and none at its ends.
+func singleSpaces(s string) string {
+	clean := s == "" || s[0] != ' ' && s[len(s)-1] != ' '
+	for i := 0; i < len(s) && clean; i++ {
+		if s[i] < ' ' || s[i] == ' ' && s[i+1] == ' ' {
+			clean = false
+		}
+	}
+	if clean {
+		return s
+	}
+	return strings.Join(strings.FieldsFunc(s, isSpace), " ")
+}
+
 // leader is the length of a subj-leader: blobs and then re: or fwd:.
 func leader(s string) int {
 	at := 0
 	for {
-		if m := refwd.FindString(s[at:]); m != "" {
-			return at + len(m)
+		if m := refwd(s[at:]); m > 0 {
+			return at + m
 		}
-		m := blob.FindString(s[at:])
-		if m == "" {
+		m := blob(s[at:])
+		if m == 0 {
 			return 0
 		}
-		at += len(m)
+		at += m
 	}
+}
+
+// refwd is the length of subj-refwd: "re", "fw" or "fwd", perhaps a blob, a colon; 0 when s does not begin with one.
+func refwd(s string) int {
+	n := 0
+	switch {
+	case len(s) >= 2 && equalFold(s[:2], "re"):
+		n = 2
+	case len(s) >= 3 && equalFold(s[:3], "fwd"):
+		n = 3
+	case len(s) >= 2 && equalFold(s[:2], "fw"):
+		n = 2
+	default:
+		return 0
+	}
+	n += spaces(s[n:])
+	n += blob(s[n:])
+	if n < len(s) && s[n] == ':' {
+		return n + 1
+	}
+	return 0
+}
+
+// blob is the length of a subj-blob: brackets without brackets in them, and the white space behind; 0 when s does not begin with one.
+func blob(s string) int {
+	if s == "" || s[0] != '[' {
+		return 0
+	}
+	n := strings.IndexAny(s[1:], "[]") + 1
+	if n == 0 || s[n] != ']' {
+		return 0
+	}
+	return n + 1 + spaces(s[n+1:])
+}
+
+func spaces(s string) (n int) {
+	for n < len(s) && isSpace(rune(s[n])) {
+		n++
+	}
+	return n
 }

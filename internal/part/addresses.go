@@ -1,9 +1,6 @@
 package part
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // Address is one mailbox or group mark of an address field, as RFC 9051's envelope has it.
 type Address struct {
@@ -20,7 +17,7 @@ const maxAddresses = 10000
 // Addresses reads an address list (RFC 5322 section 3.4), tolerantly: it always yields what can be made out, semicolons
 // as commas, missing brackets and commas as mail has them.
 func Addresses(value []byte) []Address {
-	p := lexer{unfolded(value)}
+	p := lexer{string(Unfold(value))}
 	var out []Address
 	group := false
 	for len(out) < maxAddresses {
@@ -46,21 +43,13 @@ func Addresses(value []byte) []Address {
 
 // FirstAddress is the first mailbox or group of an address field.
 func FirstAddress(value []byte) (a Address, ok bool) {
-	p := lexer{unfolded(value)}
+	p := lexer{string(Unfold(value))}
 	for {
 		a, stop, ok := p.address()
 		if ok || stop == 0 {
 			return a, ok
 		}
 	}
-}
-
-// unfolded is Unfold as a string, of which the words are parts.
-func unfolded(value []byte) string {
-	if bytes.IndexByte(value, '\n') < 0 && bytes.IndexByte(value, '\r') < 0 {
-		return string(trim(value))
-	}
-	return string(Unfold(value))
 }
 
 // lexer takes an address field apart.

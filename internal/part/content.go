@@ -71,7 +71,7 @@ func clean(value []byte) []byte {
 	if bytes.IndexByte(flat, '(') < 0 {
 		return flat
 	}
-	out := flat[:0]
+	out := make([]byte, 0, len(flat))
 	depth, quoted := 0, false
 	for i := 0; i < len(flat); i++ {
 		c := flat[i]

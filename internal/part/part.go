@@ -13,6 +13,8 @@ opaque: it stays in the body of the part it stands in.
 */
 package part
 
+import "bytes"
+
 // Bounds of a scan. What exceeds them is counted but not looked into.
 const (
 	MaxDepth  = 100
@@ -149,6 +151,9 @@ func equalFold(a, b string) bool {
 
 // Unfold removes the line ends of a folded value (RFC 5322 section 2.2.3) and the white space around it.
 func Unfold(value []byte) []byte {
+	if bytes.IndexByte(value, '\n') < 0 && bytes.IndexByte(value, '\r') < 0 { // it may be value itself
+		return trim(value)
+	}
 	out := make([]byte, 0, len(value))
 	for _, c := range value {
 		if c != '\r' && c != '\n' {

@@ -33,7 +33,7 @@ func preview(p *part.Part, m io.ReaderAt) []byte {
 	for most := int64(2 << 10); ; most = previewRead { // the first lines are enough as a rule
 		whole := most >= min(previewRead, at.End-at.Body)
 		n, _ := m.ReadAt(buf[:min(most, at.End-at.Body)], at.Body)
-		s := decodeText(buf[:n], at.Encoding, at.Param("charset"))
+		s := decodeText(buf[:n], at.Encoding, at.Param("charset"), int64(n) < at.End-at.Body)
 		if text == nil {
 			s = []byte(stripTags(string(s)))
 		}
@@ -70,8 +70,9 @@ func readable(p *part.Part) (text, html *part.Part) {
 	return text, html
 }
 
-// decodeText is a part's octets as UTF-8: transfer encoding and character set undone as far as that is possible. It may be raw itself.
-func decodeText(raw []byte, encoding, set string) []byte {
+// decodeText is a part's octets as UTF-8: transfer encoding and character set undone as far as that is possible. It may be raw
+// itself. cut says that the part goes on.
+func decodeText(raw []byte, encoding, set string, cut bool) []byte {
 	switch {
 	case equalFold(encoding, "base64"):
 		var u unbased
@@ -90,14 +91,32 @@ func decodeText(raw []byte, encoding, set string) []byte {
 		}
 	}
 	if !utf8.Valid(raw) {
-		if r, err := charset.Reader("windows-1252", bytes.NewReader(raw)); err == nil && set == "" {
-			if out, err := io.ReadAll(r); err == nil {
-				return out
+		if whole := wholeRunes(raw); len(whole) < len(raw) && utf8.Valid(whole) && (cut || set != "") {
+			return whole
+		}
+		if set == "" {
+			if r, err := charset.Reader("windows-1252", bytes.NewReader(raw)); err == nil {
+				if out, err := io.ReadAll(r); err == nil {
+					return out
+				}
 			}
 		}
 		return bytes.ToValidUTF8(raw, invalid)
 	}
 	return raw
+}
+
+// wholeRunes is b without a character at its end that is not all there.
+func wholeRunes(b []byte) []byte {
+	for k := 1; k < utf8.UTFMax && k <= len(b); k++ {
+		if c := b[len(b)-k]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-k:]) {
+				return b[:len(b)-k]
+			}
+			break
+		}
+	}
+	return b
 }
 
 // stripTags is the text of HTML, roughly: enough for a preview and a search.

@@ -137,12 +137,12 @@ func (r *searching) sorted(hits []hit, criteria []criterion) ([]hit, error) {
 		columns[i].reverse = k.reverse
 		needRecords = needRecords || k.by != "ARRIVAL" && k.by != "SIZE" && k.by != "RELEVANCY"
 	}
-	all := len(hits) == r.view.Len() && !slices.ContainsFunc(criteria, func(k criterion) bool { return k.by == "RELEVANCY" })
+	all := len(hits) == r.view.Len()
 	name := nameOf(criteria)
-	if all {
-		if order := r.view.Order(name); order != nil {
-			return reordered(hits, order), nil
-		}
+	if slices.ContainsFunc(criteria, func(k criterion) bool { return k.by == "RELEVANCY" }) {
+		all = false // each search has its own
+	} else if order := r.view.Order(name); order != nil && len(hits) > r.view.Len()/16 {
+		return r.among(hits, order), nil
 	}
 	longest := keyRoom(len(hits))
 	kept := hits[:0]
@@ -183,6 +183,26 @@ func (r *searching) sorted(hits []hit, criteria []criterion) ([]hit, error) {
 		r.view.KeepOrder(name, order)
 	}
 	return reordered(kept, order), nil
+}
+
+// among is hits in an order of all messages.
+func (r *searching) among(hits []hit, order []int32) []hit {
+	if len(hits) == len(order) {
+		return reordered(hits, order)
+	}
+	at := make([]int32, len(order)) // of a message by its index: the hit, from 1
+	for n := range hits {
+		if i, ok := r.view.Find(hits[n].uid); ok {
+			at[i] = int32(n + 1)
+		}
+	}
+	out := make([]hit, 0, len(hits))
+	for _, i := range order {
+		if n := at[i]; n > 0 {
+			out = append(out, hits[n-1])
+		}
+	}
+	return out
 }
 
 func reordered(hits []hit, order []int32) []hit {

@@ -144,3 +144,18 @@ func TestThreadDeep(t *testing.T) {
 		t.Errorf("%d roots", len(roots))
 	}
 }
+
+// An order that is remembered is that of the messages that are there, for any of them.
+func TestSortRemembered(t *testing.T) {
+	c := threads(t, "m1: ;c", "m2: ;a", "m3: ;b", "m4: ;a")
+	for range 2 {
+		c.wants("SORT (SUBJECT) UTF-8 ALL", "* SORT 2 4 3 1|. OK sorted")
+		c.wants("SORT (SUBJECT) UTF-8 NOT 2", "* SORT 4 3 1|. OK sorted")
+		c.wants("SORT (REVERSE SUBJECT) UTF-8 ALL", "* SORT 1 3 2 4|. OK sorted")
+	}
+	c.say(`STORE 3 +FLAGS (\Deleted)`)
+	c.wants("SORT (SUBJECT) UTF-8 UNDELETED", "* SORT 2 4 1|. OK sorted")
+	c.say("EXPUNGE")
+	c.wants("SORT (SUBJECT) UTF-8 ALL", "* SORT 2 3 1|. OK sorted")
+	c.wants("SORT (SUBJECT) UTF-8 ALL", "* SORT 2 3 1|. OK sorted")
+}

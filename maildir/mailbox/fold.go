@@ -16,24 +16,30 @@ func Fold(s string) string { return string(foldTo(nil, []byte(s))) }
 // foldTo appends the fold of text: upper case, compatibility decomposition. ASCII stands for itself, and what begins with a character that
 // combines with nothing before it can be folded apart from that; so that only what is rare needs norm.
 func foldTo(b, text []byte) []byte {
+	b, _ = foldValid(b, text)
+	return b
+}
+
+// foldValid says besides whether the text was UTF-8.
+func foldValid(b, text []byte) (folded []byte, valid bool) {
 	at := len(b)
 	b = append(b, text...)
 	if upperASCII(b[at:]) {
-		return b
+		return b, true
 	}
-	b = b[:at]
+	b, valid = b[:at], true
 	for len(text) > 0 {
 		n := asciiRun(text)
 		at := len(b)
 		b = append(b, text[:n]...)
 		upperASCII(b[at:])
-		b, text = foldOther(b, text[n:])
+		b, text = foldOther(b, text[n:], &valid)
 	}
-	return b
+	return b, valid
 }
 
 // foldOther appends the fold of the characters at the beginning of text that are not ASCII.
-func foldOther(b, text []byte) (folded, rest []byte) {
+func foldOther(b, text []byte, valid *bool) (folded, rest []byte) {
 	table := foldTable()
 	held, i := 0, 0   // text[held:i] is not folded yet
 	var single []byte // its fold, when it is one character that the table has
@@ -47,6 +53,9 @@ func foldOther(b, text []byte) (folded, rest []byte) {
 	}
 	for i < len(text) && text[i] >= utf8.RuneSelf {
 		r, n := utf8.DecodeRune(text[i:])
+		if n == 1 {
+			*valid = false
+		}
 		fold := table.of(r, text[i:i+n])
 		if fold != nil {
 			flush()

@@ -105,6 +105,14 @@ func (m *Message) EachText(parts []Part, headers bool, visit func(text []byte, m
 func (m *Message) eachText(parts []Part, headers bool, visit func(text []byte, more, header bool) bool) error {
 	room := textRooms.Get().(*texts)
 	defer textRooms.Put(room)
+	if buf := window(); m.Size <= int64(len(buf)) { // one read for all of its parts
+		defer windows.Put(buf)
+		if n, _ := m.ReadAt(buf[:m.Size], 0); int64(n) == m.Size {
+			m = &Message{ReaderAt: bytes.NewReader(buf[:n]), Size: m.Size}
+		}
+	} else {
+		windows.Put(buf)
+	}
 	for i := range parts {
 		p := &parts[i]
 		if headers {
@@ -220,14 +228,16 @@ func (t *texts) fold(b []byte, set string) []byte {
 		t.plain = unwire(t.plain[:0], b)
 		b = t.plain
 	}
-	if !utf8.Valid(b) {
-		if set == "" { // what such mail mostly is
-			if r, err := charset.Reader("windows-1252", bytes.NewReader(b)); err == nil {
-				b, _ = io.ReadAll(r)
-			}
-		} else {
-			b = bytes.ToValidUTF8(b, invalid)
+	folded, valid := foldValid(t.folded[:0], b)
+	if t.folded = folded; valid {
+		return folded
+	}
+	if set == "" { // what such mail mostly is
+		if r, err := charset.Reader("windows-1252", bytes.NewReader(b)); err == nil {
+			b, _ = io.ReadAll(r)
 		}
+	} else {
+		b = bytes.ToValidUTF8(b, invalid)
 	}
 	t.folded = foldTo(t.folded[:0], b)
 	return t.folded

@@ -68,6 +68,18 @@ func (c *chunk) key(i int) []byte {
 	return c.keys[from:c.end[i]]
 }
 
+// roomFor is an empty chunk with room for messages.
+func roomFor(list []entry) *chunk {
+	n, keys := len(list), 0
+	for i := range list {
+		keys += len(list[i].key)
+	}
+	return &chunk{
+		uid: make([]uint32, 0, n), flags: make([]Flags, 0, n), modseq: make([]uint64, 0, n), wire: make([]int64, 0, n), received: make([]int64, 0, n),
+		saved: make([]int64, 0, n), cache: make([]int64, 0, n), state: make([]state, 0, n), end: make([]uint32, 0, n), keys: make([]byte, 0, keys),
+	}
+}
+
 func (c *chunk) add(e *entry) {
 	i := len(c.uid)
 	c.letters = e.letters

@@ -329,16 +329,19 @@ func (f *Folder) step(slots []*slot, r *record) []*slot {
 			ch.uids = append(ch.uids, r.added[i].uid)
 		}
 		slots = addTo(slots, r.added)
-		f.index(r.added)
+		f.index(r.added, true)
 	case recFlags:
 		for i := range r.flags {
 			ch.uids = append(ch.uids, r.flags[i].uid)
 		}
 		reflag(slots, r.flags)
-		f.index(r.flags)
+		f.index(r.flags, false)
 	case recGone:
 		ch.uids = r.gone
 		slots = drop(slots, r.gone)
+		if f.table != nil {
+			f.table.moved = true
+		}
 	}
 	f.changeNo++
 	ch.no = f.changeNo
@@ -348,11 +351,11 @@ func (f *Folder) step(slots []*slot, r *record) []*slot {
 	return slots
 }
 
-// index enters messages into the table, if they are not there under the key they have.
-func (f *Folder) index(list []entry) {
+// index enters messages into the table, added or changed.
+func (f *Folder) index(list []entry, added bool) {
 	if f.table != nil {
 		for i := range list {
-			f.table.enter(hashName(list[i].key), list[i].uid)
+			f.table.enter(hashName(list[i].key), list[i].uid, added)
 		}
 	}
 }

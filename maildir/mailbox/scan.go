@@ -27,7 +27,16 @@ type listing struct {
 	whole bool
 	text  []byte // the names, one behind the other
 	end   []int
+	hash  []uint64 // of the names
 	state dirState
+}
+
+// nameHash is the hash of a name and of the directory it is in.
+func (l *listing) nameHash(i int) uint64 {
+	if l.isNew {
+		return ^l.hash[i]
+	}
+	return l.hash[i]
 }
 
 func (l *listing) name(i int) []byte {
@@ -42,7 +51,7 @@ func (l *listing) name(i int) []byte {
 func (f *Folder) list(dir string) (*listing, error) {
 	l := &listing{isNew: dir == "new"}
 	last := &f.listed[dir[0]&1]
-	l.text, l.end = make([]byte, 0, last.octets), make([]int, 0, last.names)
+	l.text, l.end, l.hash = make([]byte, 0, last.octets), make([]int, 0, last.names), make([]uint64, 0, last.names)
 	start := time.Now()
 	info, err := f.disk.Stat(dir)
 	if err != nil {
@@ -60,7 +69,9 @@ func (f *Folder) list(dir string) (*listing, error) {
 		}
 		l.text = append(l.text, name...)
 		l.end = append(l.end, len(l.text))
-		l.state.sum += hashName(name)
+		h := hashName(name)
+		l.hash = append(l.hash, h)
+		l.state.sum += h
 		l.state.count++
 	}
 	if lister, ok := f.disk.(durable.Lister); ok {
@@ -150,7 +161,7 @@ func (f *Folder) sync(ctx context.Context) error {
 		}
 	}
 	f.pair(found, &gone, modseq+1)
-	if err := f.number(found.added, modseq+2); err != nil {
+	if found.added, err = f.number(found.added, modseq+2); err != nil {
 		return err
 	}
 	for _, at := range []struct {
@@ -197,6 +208,7 @@ func (f *Folder) syncWhole(found *findings, gone []uint32, modseq uint64) error 
 			return err
 		}
 	}
+	f.table = nil // the next scan makes it, in the right size
 	for _, r := range []*record{{kind: recFlags, flags: found.changed}, {kind: recAdd, added: found.added}} {
 		r.totals = f.totals
 		f.recount(r)
@@ -245,10 +257,11 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 		for k, s := range f.view.slots {
 			c := s.get()
 			for j := range c.uid {
-				f.table.put(hashName(c.key(j)), c.uid[j], f.view.start[k]+j)
+				f.table.put(cell{hash: hashName(c.key(j)), uid: c.uid[j], place: uint32(f.view.start[k] + j)})
 			}
 		}
 	}
+	f.table.settle()
 	hit := make([]uint64, (f.view.Len()+63)/64)
 	fresh := map[string]bool{}
 	if curToo { // the first look has much to add
@@ -259,7 +272,7 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 	for _, l := range []*listing{found.new, found.cur} {
 		if l != nil {
 			for i := range l.end {
-				f.classify(found, l, l.name(i), hit, fresh)
+				f.classify(found, l, i, hit, fresh)
 			}
 		}
 	}
@@ -281,20 +294,31 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 }
 
 // classify says what one file is: a message as it was, a changed one, a new one, or a second file with a key.
-func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64, fresh map[string]bool) {
+func (f *Folder) classify(found *findings, l *listing, n int, hit []uint64, fresh map[string]bool) {
+	name := l.name(n)
 	key, info := name, []byte(nil)
 	if k := bytes.IndexByte(name, ':'); k >= 0 {
 		key, info = name[:k], name[k:]
 	}
 	at := -1
-	h := hashName(key)
-	for p := f.table.first(h); f.table.uid[p] != 0; p = f.table.next(p) {
-		if f.table.hash[p] != h {
+	var is *cell
+	h, whole := hashName(key), l.nameHash(n)
+	for p := f.table.first(h); f.table.cells[p].uid != 0; p = f.table.next(p) {
+		c := &f.table.cells[p]
+		if c.hash != h {
 			continue
 		}
-		if i, ok := f.place(p); ok {
+		if c.name == whole && whole != 0 && int(c.place) < f.view.Len() { // nothing has happened to it
+			bit := uint64(1) << (c.place % 64)
+			if hit[c.place/64]&bit != 0 {
+				found.double = append(found.double, l.path(name))
+			}
+			hit[c.place/64] |= bit
+			return
+		}
+		if i, ok := f.place(c); ok {
 			if c, j := f.view.at(i); bytes.Equal(c.key(j), key) {
-				at = i
+				at, is = i, &f.table.cells[p]
 				break
 			}
 		}
@@ -323,6 +347,7 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 	hit[at/64] |= 1 << (at % 64)
 	c, j := f.view.at(at)
 	if l.isNew == (c.state[j]&inNew != 0) && sameEnding(c, j, info) {
+		is.name = whole
 		return
 	}
 	e := c.entry(j)
@@ -333,16 +358,13 @@ func (f *Folder) classify(found *findings, l *listing, name []byte, hit []uint64
 	found.reflag = append(found.reflag, e.flags != before)
 }
 
-// place is the index of the message in place p of the table. Mostly it is where it was last time.
-func (f *Folder) place(p int) (int, bool) {
-	t := f.table
-	if i := int(t.place[p]); i < f.view.Len() {
-		if c, j := f.view.at(i); c.uid[j] == t.uid[p] {
-			return i, true
-		}
+// place is the index of the message of a cell. Mostly it is where it was last time.
+func (f *Folder) place(c *cell) (int, bool) {
+	if i := int(c.place); i < f.view.Len() && f.view.UID(i) == c.uid {
+		return i, true
 	}
-	i, ok := f.view.Find(t.uid[p])
-	t.place[p] = uint32(i)
+	i, ok := f.view.Find(c.uid)
+	c.place = uint32(i)
 	return i, ok
 }
 
@@ -499,9 +521,9 @@ func (f *Folder) pair(found *findings, gone *[]uint32, modseq uint64) {
 }
 
 // number gives UIDs to new messages in the order in which they were delivered, and writes them down.
-func (f *Folder) number(added []entry, modseq uint64) error {
+func (f *Folder) number(added []entry, modseq uint64) (sorted []entry, err error) {
 	if len(added) == 0 {
-		return nil
+		return nil, nil
 	}
 	type stamp struct {
 		sec, usec, seq int64
@@ -523,15 +545,14 @@ func (f *Folder) number(added []entry, modseq uint64) error {
 	})
 	b := batch{text: make([]byte, 0, room)}
 	now := time.Now().Unix()
-	sorted := make([]entry, len(added))
+	sorted = make([]entry, len(added))
 	for n := range order {
 		e := &sorted[n]
 		*e = added[order[n].i]
 		e.uid, e.modseq, e.saved = f.totals.uidNext+uint32(n), modseq, now
 		b.message(e.uid, &line{key: e.key, saved: e.saved, size: -1, wire: -1, over: e.over})
 	}
-	copy(added, sorted)
-	return f.appendUIDs(&b, false)
+	return sorted, f.appendUIDs(&b, false)
 }
 
 // bury writes tombstones for messages whose files are gone, and takes them out of the folder.

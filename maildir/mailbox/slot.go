@@ -158,7 +158,7 @@ func addTo(slots []*slot, added []entry) []*slot {
 			added = added[n:]
 			continue
 		}
-		c := &chunk{}
+		c := roomFor(added[:min(len(added), chunkLen)])
 		for i := range added[:min(len(added), chunkLen)] {
 			c.add(&added[i])
 		}

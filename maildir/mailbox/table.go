@@ -12,12 +12,19 @@ func chance() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// table finds messages by the hash of their key: open addressing, 16 octets a place. UID 0 is an empty place.
+// table finds messages by the hash of their key: open addressing. UID 0 is an empty place.
 type table struct {
-	hash  []uint64
-	uid   []uint32
-	place []uint32 // where the message was in the view when it was last looked for
+	cells []cell
 	used  int
+	moved bool // messages went, or have other keys: what the cells say of places and names is to be looked up anew
+}
+
+// cell is a message in the table.
+type cell struct {
+	hash  uint64 // of the key
+	name  uint64 // nameHash of the file when it said just what the view says of the message, 0 when that is not known
+	uid   uint32
+	place uint32 // where the message was in the view when it was last looked for
 }
 
 func newTable(n int) *table {
@@ -25,39 +32,49 @@ func newTable(n int) *table {
 	for size*3 < n*5 {
 		size *= 2
 	}
-	return &table{hash: make([]uint64, size), uid: make([]uint32, size), place: make([]uint32, size)}
+	return &table{cells: make([]cell, size)}
 }
 
-func (t *table) put(h uint64, uid uint32, place int) {
-	if t.used*5 >= len(t.uid)*3 {
-		bigger := newTable(len(t.uid))
-		for i, u := range t.uid {
-			if u != 0 {
-				bigger.put(t.hash[i], u, int(t.place[i]))
+func (t *table) put(c cell) {
+	if t.used*5 >= len(t.cells)*3 {
+		bigger := newTable(len(t.cells))
+		for _, old := range t.cells {
+			if old.uid != 0 {
+				bigger.put(old)
 			}
 		}
-		*t = *bigger
+		t.cells = bigger.cells
 	}
-	p := t.first(h)
-	for t.uid[p] != 0 {
+	p := t.first(c.hash)
+	for t.cells[p].uid != 0 {
 		p = t.next(p)
 	}
-	t.hash[p], t.uid[p], t.place[p] = h, uid, uint32(place)
+	t.cells[p] = c
 	t.used++
 }
 
-// enter puts uid under h unless it is there.
-func (t *table) enter(h uint64, uid uint32) {
-	p := t.first(h)
-	for t.uid[p] != 0 {
-		if t.hash[p] == h && t.uid[p] == uid {
+// enter puts uid under h. If it is there its flags are others now; if it is there under another key, that one is not to be believed.
+func (t *table) enter(h uint64, uid uint32, added bool) {
+	for p := t.first(h); t.cells[p].uid != 0; p = t.next(p) {
+		if c := &t.cells[p]; c.hash == h && c.uid == uid {
+			c.name = 0
 			return
 		}
-		p = t.next(p)
 	}
-	t.put(h, uid, 0)
+	t.moved = t.moved || !added
+	t.put(cell{hash: h, uid: uid})
+}
+
+// settle forgets the names after messages have moved, and where they were is found out again.
+func (t *table) settle() {
+	if t.moved {
+		t.moved = false
+		for p := range t.cells {
+			t.cells[p].name = 0
+		}
+	}
 }
 
 // first is where to begin to look for h, and next where to go on, up to an empty place. A message that went may still be there.
-func (t *table) first(h uint64) int { return int(h & uint64(len(t.uid)-1)) }
-func (t *table) next(p int) int     { return (p + 1) & (len(t.uid) - 1) }
+func (t *table) first(h uint64) int { return int(h & uint64(len(t.cells)-1)) }
+func (t *table) next(p int) int     { return (p + 1) & (len(t.cells) - 1) }

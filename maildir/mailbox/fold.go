@@ -22,18 +22,15 @@ func foldTo(b, text []byte) []byte {
 
 // foldValid says besides whether the text was UTF-8.
 func foldValid(b, text []byte) (folded []byte, valid bool) {
-	at := len(b)
-	b = append(b, text...)
-	if upperASCII(b[at:]) {
-		return b, true
-	}
-	b, valid = b[:at], true
+	valid = true
 	for len(text) > 0 {
 		n := asciiRun(text)
 		at := len(b)
 		b = append(b, text[:n]...)
 		upperASCII(b[at:])
-		b, text = foldOther(b, text[n:], &valid)
+		if text = text[n:]; len(text) > 0 {
+			b, text = foldOther(b, text, &valid)
+		}
 	}
 	return b, valid
 }
@@ -41,6 +38,11 @@ func foldValid(b, text []byte) (folded []byte, valid bool) {
 // foldOther appends the fold of the characters at the beginning of text that are not ASCII.
 func foldOther(b, text []byte, valid *bool) (folded, rest []byte) {
 	table := foldTable()
+	if r, n := utf8.DecodeRune(text); n > 1 && (n == len(text) || text[n] < utf8.RuneSelf) { // one among ASCII, as they mostly are
+		if fold := table.of(r, text[:n]); fold != nil {
+			return append(b, fold...), text[n:]
+		}
+	}
 	held, i := 0, 0   // text[held:i] is not folded yet
 	var single []byte // its fold, when it is one character that the table has
 	flush := func() {

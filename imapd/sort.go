@@ -37,7 +37,7 @@ func (s *session) sort(c *command) reply {
 	r := s.newSearch(c)
 	defer r.close()
 	r.scores = p.fuzzy
-	var hits []hit
+	hits := r.roomForAll()
 	err := r.run(p, false, func(h hit) bool {
 		hits = append(hits, h)
 		return true
@@ -58,6 +58,9 @@ func (s *session) sort(c *command) reply {
 	s.sendESearch(c, want, hits, p.modseq)
 	return ok("sorted")
 }
+
+// roomForAll is room for what a search of all messages finds, if they are not very many.
+func (r *searching) roomForAll() []hit { return make([]hit, 0, min(r.view.Len(), 1<<15)) }
 
 // parseSet reads the character set that SORT and THREAD have in front of their keys, and the keys.
 func (s *session) parseSet(c *command) *program {

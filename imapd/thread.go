@@ -45,7 +45,7 @@ func (s *session) thread(c *command) reply {
 	}
 	r := s.newSearch(c)
 	defer r.close()
-	var hits []hit
+	hits := r.roomForAll()
 	err := r.run(p, false, func(h hit) bool {
 		hits = append(hits, h)
 		return true
@@ -79,6 +79,7 @@ func (t *threading) read(r *searching, hits []hit, how string) ([]hit, error) {
 		t.ids = make(map[uint64]int32, len(hits))
 	}
 	t.most = 4*len(hits) + 1000
+	t.nodes = make([]node, 0, len(hits)+len(hits)/4)
 	longest := keyRoom(len(hits))
 	kept := hits[:0]
 	for n := range hits {

@@ -88,7 +88,11 @@ func startPostfix(d *disk, base int, relay string) (*server, error) {
 		s.maildirs = append(s.maildirs, p.Maildir(u))
 	}
 	s.queued = p.Queued
-	s.hold = func() error { return p.Defer(true) }
+	s.hold = func() error {
+		err := p.Defer(true)
+		time.Sleep(5 * time.Second) // as below
+		return err
+	}
 	s.unhold = func() error {
 		err := p.Defer(false)
 		time.Sleep(5 * time.Second) // its queue manager ends and another reads the new configuration
@@ -194,7 +198,8 @@ func drain(row string, n int) job {
 		if err != nil {
 			return 0, 0, err
 		}
-		if early > 0 {
+		if early > 0 { // and the others are not to be counted as somebody else's
+			waitCount(&out.Count, before+int64(n), 180*time.Second)
 			return 0, 0, fmt.Errorf("%d messages left before they were let go", early)
 		}
 		err = waitCount(&out.Count, before+int64(n), 180*time.Second)

@@ -18,9 +18,15 @@ func (r *Runner) hinted(batch []queue.Found) {
 		}
 		return
 	}
-	r.batchCame = time.Now()
+	now := time.Now()
+	for i := range batch {
+		if !strings.HasPrefix(batch[i].Name, "in/bounce/") { // our own reports are not what others wait for
+			r.batchCame = now
+			break
+		}
+	}
 	if r.pending = append(r.pending, batch...); len(r.pending) == len(batch) {
-		r.batchAt = r.batchCame
+		r.batchAt = now
 	}
 }
 
@@ -105,7 +111,7 @@ func (r *Runner) room() int {
 }
 
 // busy reports whether new mail has come just now: what a scan found gives way to it.
-func (r *Runner) busy() bool { return len(r.pending) > 0 || time.Since(r.batchCame) < lately }
+func (r *Runner) busy() bool { return time.Since(r.batchCame) < lately }
 
 // admit makes a message of what was found and puts it in line.
 func (r *Runner) admit(f queue.Found, hint bool) {

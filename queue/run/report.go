@@ -340,9 +340,23 @@ func (r *Runner) expireOrWarn(m *message) {
 		}
 		return
 	}
-	if d := r.Conf.DelayDSN; d > 0 && age > d && m.flags&delayedFlag == 0 && l.flights == 0 {
+	if d := r.Conf.DelayDSN; d > 0 && age > d && m.flags&delayedFlag == 0 && l.flights == 0 && r.mayWarn() {
 		r.warn(m)
 	}
+}
+
+// mayWarn paces delay notices, each of which syncs twice: a queue that has waited for hours can wait for the next sweep, new mail cannot.
+func (r *Runner) mayWarn() bool {
+	gap := 20 * time.Millisecond
+	if r.busy() {
+		gap = 500 * time.Millisecond
+	}
+	now := r.now()
+	if r.warnedAt != 0 && now-r.warnedAt < gap {
+		return false
+	}
+	r.warnedAt = now
+	return true
 }
 
 // lastWord is why recipient i is still here: what was said of it, or of its site while it was parked there.

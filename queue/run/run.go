@@ -110,7 +110,8 @@ type Runner struct {
 	log       *maillog.Log
 	group     sync.WaitGroup
 	batchAt   time.Time
-	batchCame time.Time // the last hints
+	batchCame time.Time // the last hints of others' mail
+	warnedAt  site.Time // the last delay notice
 	localAt   site.Time // when a local delivery ended last
 }
 

@@ -135,7 +135,7 @@ func (s *story) paste() {
 	ca := rel(s.lab.CA.File())
 	s.say("\nTo type in another terminal:\n")
 	for _, line := range []string{
-		"printf 'Subject: hi\\n\\nhi\\n' | curl -s --cacert " + ca + " --url smtps://localhost:" + port("SUBMISSIONS") + " -u alice@" + here + ":demo --mail-from alice@" + here + " --mail-rcpt bob@" + there + " -T -",
+		"printf 'Subject: hi\\n\\nhi\\n' | curl -s --crlf --cacert " + ca + " --url smtps://localhost:" + port("SUBMISSIONS") + " -u alice@" + here + ":demo --mail-from alice@" + here + " --mail-rcpt bob@" + there + " -T -",
 		"swaks --server 127.0.0.1:" + port("SUBMISSION") + " --tls --au alice@" + here + " --ap demo --from alice@" + here + " --to bob@" + here,
 		"curl -s --cacert " + ca + " -u bob@" + here + ":demo pop3s://localhost:" + port("POP3S") + "/1",
 		"curl -s --cacert " + ca + " -u bob@" + here + ":demo 'imaps://localhost:" + port("IMAPS") + "/INBOX?ALL'",

@@ -193,18 +193,6 @@ func (s *session) openAt(p place, right string) (*mailbox.Folder, error) {
 	return p.Folder(p.name)
 }
 
-// openFor opens a mailbox by its name for what the rights allow, any of them: "r" to read, "i" to put mail into it.
-func (s *session) openFor(name, right string) (*mailbox.Folder, error) {
-	p, err := s.locate(name)
-	if err != nil {
-		return nil, err
-	}
-	return s.openAt(p, right)
-}
-
-// openFolder opens a mailbox to read it, also one shared by another user.
-func (s *session) openFolder(name string) (*mailbox.Folder, error) { return s.openFor(name, "r") }
-
 // mailboxName appends the name of a mailbox as the session reads it: modified UTF-7, or UTF-8 where it was enabled (RFC 9051
 // section 5.1, RFC 6855 section 3).
 func (s *session) mailboxName(b []byte, name string) []byte {

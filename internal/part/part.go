@@ -98,30 +98,6 @@ func (p *Part) Message() bool { return len(p.Parts) == 1 && isMessage(p) }
 // Param is the value of a Content-Type parameter, "" when absent.
 func (p *Part) Param(name string) string { return param(p.Params, name) }
 
-// Find is the part of an IMAP section number such as 2.1.3 (RFC 9051 section 6.4.5), nil when there is none. Part 1 of
-// a message that is no multipart is its body; a message/rfc822 is stepped through.
-func (p *Part) Find(section []int) *Part {
-	at := p
-	for i, n := range section {
-		holder := at
-		if i > 0 && at.Message() { // 2.1 of a message/rfc822 in 2 is a part of the message inside
-			holder = at.Parts[0]
-		}
-		switch {
-		case holder.Multipart():
-			if n < 1 || n > len(holder.Parts) {
-				return nil
-			}
-			at = holder.Parts[n-1]
-		case n == 1 && (i == 0 || holder != at):
-			at = holder
-		default:
-			return nil
-		}
-	}
-	return at
-}
-
 func isMessage(p *Part) bool {
 	return p.Is("message", "rfc822") || p.Is("message", "global")
 }

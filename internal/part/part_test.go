@@ -100,31 +100,6 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// The section numbers of RFC 9051 section 6.4.5.
-func TestFind(t *testing.T) {
-	p := scan(t, mixed)
-	for _, test := range []struct {
-		section []int
-		want    *Part
-	}{
-		{nil, p},
-		{[]int{1}, p.Parts[0]},
-		{[]int{2}, p.Parts[1]},
-		{[]int{2, 1}, p.Parts[1].Parts[0].Parts[0]},
-		{[]int{3}, nil},
-		{[]int{1, 1}, nil},
-		{[]int{0}, nil},
-	} {
-		if got := p.Find(test.section); got != test.want {
-			t.Errorf("section %v: got %v", test.section, got)
-		}
-	}
-	plain := scan(t, "A: b\n\nhi\n")
-	if plain.Find([]int{1}) != plain || plain.Find([]int{1, 1}) != nil || plain.Find([]int{2}) != nil {
-		t.Error("part 1 of a plain message is its body, and there is no other")
-	}
-}
-
 func TestIMAPForms(t *testing.T) {
 	p := scan(t, `Date: Tue, 1 Jan 2030 00:00:00 +0000
 Subject: a "quoted"

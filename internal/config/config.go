@@ -28,6 +28,7 @@ type Config struct {
 	Mail      Mail                 // [mail]
 	TLS       TLS                  // [tls]
 	Login     Login                // [login]
+	Become    Become               // [become]
 	DNS       DNS                  // [dns]
 	Log       Log                  // [log]
 	Submit    Submit               // [sendmail], used by sendmail, queue-inject, queue-pickup
@@ -75,6 +76,12 @@ type Login struct {
 	Certificates  bool     // clients are asked for a certificate, and EXTERNAL is offered: false
 	Approval      bool     // a credential's first login from a new network waits for somebody: false
 	Parallel      int      // argon2id runs at once, 0 one a processor
+}
+
+// Become is whom become may start programs as.
+type Become struct {
+	MinUID int // 1000
+	MinGID int // 1000, of the supplementary groups too
 }
 
 type DNS struct {

@@ -34,6 +34,7 @@ func Default() *Config {
 			Link:       true,
 		},
 		Login:  Login{Mechanisms: []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"}},
+		Become: Become{MinUID: 1000, MinGID: 1000},
 		DNS:    DNS{Timeout: 5 * time.Second},
 		Submit: Submit{MaxSize: 50 * mib},
 		SMTPD: SMTPD{

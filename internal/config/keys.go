@@ -25,6 +25,7 @@ var sections = []section{
 	{"mail", mail},
 	{"tls", tls},
 	{"login", login},
+	{"become", become},
 	{"dns", dns},
 	{"log", logging},
 	{"sendmail", submit},
@@ -87,6 +88,13 @@ func login(c *Config) []key {
 		flag("certificates", &l.Certificates),
 		flag("approval", &l.Approval),
 		number("parallel", &l.Parallel, 0, 1000),
+	}
+}
+
+func become(c *Config) []key {
+	return []key{
+		number("min_uid", &c.Become.MinUID, 1, math.MaxInt32),
+		number("min_gid", &c.Become.MinGID, 1, math.MaxInt32),
 	}
 }
 

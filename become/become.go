@@ -1,0 +1,163 @@
+/*
+Package become is the only root program: it starts one of three programs as a Unix user, for mailauthd and queue-run; become(8).
+
+A request is one packet at run/become.sock, a line and one descriptor, and its answer is one line:
+
+	imapd 1000 1000,2000 alice /home/alice        ok, or no WHY
+
+	program         argument vector     who may ask     its descriptor 0
+	imapd           imapd --session     mailauth        a session, as imapd(8) takes it
+	pop3d           pop3d --session     mailauth        a session
+	deliver-local   deliver-local …     mailqueue       orders, order(5)
+
+What is started has that descriptor, nothing to write to, and our standard error; an environment of five words; / as its directory; no
+way back to more rights. Nothing lies on disk. When become dies what it has started goes on.
+
+Package become/ask is the other end.
+*/
+package become
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"pennypost/become/ask"
+	"pennypost/internal/listen"
+	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
+)
+
+// Program is one of the list.
+type Program struct {
+	Name   string
+	Args   []string
+	Client uint32 // the uid that may ask for it
+}
+
+// Server obeys.
+type Server struct {
+	Socket         string
+	Dir            string // where the programs are
+	Programs       []Program
+	MinUID, MinGID uint32
+	Log            *maillog.Log
+
+	nothing  *os.File
+	children sync.WaitGroup
+}
+
+// prepare opens what is needed later and looks at the programs: what root starts is changed by root alone.
+func (s *Server) prepare() (err error) {
+	for _, p := range s.Programs {
+		info, err := os.Stat(filepath.Join(s.Dir, p.Name))
+		if err != nil {
+			return err
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != 0 || info.Mode()&0o022 != 0 || !info.Mode().IsRegular() {
+			return fmt.Errorf("%s/%s: must be root's, and nobody else may write it", s.Dir, p.Name)
+		}
+	}
+	s.nothing, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	return err
+}
+
+// Serve obeys whoever connects until ctx ends.
+func (s *Server) Serve(ctx context.Context, on []net.Listener) error {
+	return listen.Serve(ctx, on, listen.Limits{}, func(c net.Conn) {
+		s.Handle(c.(*net.UnixConn))
+	}, func(net.Conn) {})
+}
+
+// Handle obeys one connection to its end. A mistake costs the connection, and nothing else.
+func (s *Server) Handle(c *net.UnixConn) {
+	defer c.Close()
+	uid, err := packet.Peer(c)
+	if err == nil && !slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Client == uid }) {
+		err = fmt.Errorf("uid %d may not ask", uid)
+	}
+	for err == nil {
+		err = s.obey(c, uid)
+	}
+	if !errors.Is(err, io.EOF) {
+		s.Log.Refuse("become", "local", err.Error())
+	}
+}
+
+func (s *Server) obey(c *net.UnixConn, uid uint32) error {
+	line, files, err := packet.Receive(c)
+	if err != nil {
+		return err
+	}
+	defer packet.Close(files)
+	answer := "ok"
+	if why := s.start(uid, line, files); why != nil {
+		s.Log.Refuse("become", "local", why.Error())
+		answer = "no " + why.Error()
+	}
+	c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	return packet.Send(c, answer)
+}
+
+// start starts what a line asks for.
+func (s *Server) start(uid uint32, line string, files []*os.File) error {
+	r, err := ask.Parse(line)
+	switch {
+	case err != nil:
+		return err
+	case len(files) != 1:
+		return errors.New("one descriptor, please")
+	}
+	if err := s.allowed(r); err != nil {
+		return err
+	}
+	for _, p := range s.Programs {
+		if p.Name == r.Program && p.Client == uid {
+			return s.run(p, r, files[0])
+		}
+	}
+	return fmt.Errorf("uid %d may not start %s", uid, r.Program)
+}
+
+// nobodies are the uids and gids that are no user's: of nobody, and what setresuid(2) takes for "leave it as it is".
+var nobodies = map[uint32]bool{0: true, 65534: true, 65535: true, 1<<32 - 2: true, 1<<32 - 1: true}
+
+func (s *Server) allowed(r ask.Request) error {
+	if r.UID < s.MinUID || nobodies[r.UID] {
+		return fmt.Errorf("uid %d: see become.min_uid in mail.toml(5)", r.UID)
+	}
+	for _, g := range r.GIDs {
+		if g < s.MinGID || nobodies[g] {
+			return fmt.Errorf("gid %d: see become.min_gid in mail.toml(5)", g)
+		}
+	}
+	return nil
+}
+
+// run starts a program and has it reaped.
+func (s *Server) run(p Program, r ask.Request, input *os.File) error {
+	process, err := os.StartProcess(filepath.Join(s.Dir, p.Name), p.Args, &os.ProcAttr{
+		Dir:   "/",
+		Env:   []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name, "SHELL=/bin/sh"},
+		Files: []*os.File{input, s.nothing, os.Stderr},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: r.UID, Gid: r.GIDs[0], Groups: r.GIDs[1:]}},
+	})
+	if err != nil {
+		return err
+	}
+	s.children.Go(func() {
+		if state, err := process.Wait(); err == nil && !state.Success() {
+			s.Log.Warn(p.Name+" of uid "+strconv.FormatUint(uint64(r.UID), 10), errors.New(state.String()))
+		}
+	})
+	return nil
+}

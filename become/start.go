@@ -1,0 +1,59 @@
+package become
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+
+	"pennypost/become/ask"
+	"pennypost/internal/config"
+	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
+	"pennypost/internal/uids"
+)
+
+// Load is the server mail.toml describes: the programs beside ours, for users of the suite.
+func Load(file string) (*Server, error) {
+	conf, err := config.Load(file, "log", "become")
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Socket: ask.Socket(conf.Run), Dir: filepath.Dir(self), MinUID: uint32(conf.Become.MinUID), MinGID: uint32(conf.Become.MinGID)}
+	s.Log = &maillog.Log{Program: "become", Times: conf.Log.Times}
+	for _, p := range []struct{ client, name, flag string }{
+		{"mailauth", "imapd", "--session"}, {"mailauth", "pop3d", "--session"}, {"mailqueue", "deliver-local", "--worker"},
+	} {
+		uid, err := uids.Lookup(p.client)
+		if err != nil {
+			return nil, err
+		}
+		s.Programs = append(s.Programs, Program{p.name, []string{p.name, p.flag, "--config", conf.File}, uid})
+	}
+	return s, s.prepare()
+}
+
+// Listen confines us and obeys: the connection on descriptor 0, the socket handed to us, or run/become.sock.
+func (s *Server) Listen(ctx context.Context) error {
+	c, connected := packet.Inherited()
+	var on []net.Listener
+	var err error
+	if !connected {
+		on, err = packet.Listeners(s.Socket)
+	}
+	if err = errors.Join(err, Confine()); err != nil {
+		return err
+	}
+	if !connected {
+		s.Log.Start("become", on[0].Addr().String())
+		return s.Serve(ctx, on)
+	}
+	s.Handle(c)
+	s.children.Wait()
+	return nil
+}

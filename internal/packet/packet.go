@@ -1,0 +1,184 @@
+/*
+Package packet moves lines with descriptors between our processes of one host: SOCK_SEQPACKET sockets, one packet a line without its
+end and the descriptors that belong to it. become(8) is asked so, and mail sessions go from login to imapd and pop3d.
+*/
+package packet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pennypost/internal/listen"
+)
+
+// Longest is the longest line.
+const Longest = 4 << 10
+
+// mostFiles is how many descriptors a packet may have.
+const mostFiles = 4
+
+// ErrProtocol is a packet that is too long or brings too much.
+var ErrProtocol = errors.New("not a line with its descriptors")
+
+// Send sends a line with descriptors, which stay the caller's.
+func Send(c *net.UnixConn, line string, fds ...int) error {
+	if line == "" || len(line) > Longest || len(fds) > mostFiles {
+		return ErrProtocol
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	_, _, err := c.WriteMsgUnix([]byte(line), rights, nil)
+	return err
+}
+
+// Receive waits for a packet. Its descriptors close at exec(2) and are the caller's.
+func Receive(c *net.UnixConn) (line string, files []*os.File, err error) {
+	text := make([]byte, Longest+1)
+	rights := make([]byte, unix.CmsgSpace(4*mostFiles))
+	n, on, flags, _, err := c.ReadMsgUnix(text, rights)
+	if err != nil {
+		return "", nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:on])
+	for i := range messages {
+		fds, bad := unix.ParseUnixRights(&messages[i])
+		err = errors.Join(err, bad)
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "handed over"))
+		}
+	}
+	if err != nil || n > Longest || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		Close(files)
+		return "", nil, ErrProtocol
+	}
+	return string(text[:n]), files, nil
+}
+
+// Close closes files.
+func Close(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// Peer is the uid of the process that made the other end (SO_PEERCRED).
+func Peer(c syscall.Conn) (uint32, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, failed); err != nil {
+		return 0, err
+	}
+	return cred.Uid, nil
+}
+
+// Dial connects to path.
+func Dial(path string) (*net.UnixConn, error) {
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("unixpacket", path)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+// Pair is two connected ends: one for us, one for somebody else.
+func Pair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "pair"), os.NewFile(uintptr(fds[1]), "pair")
+	c, err := fileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return c, theirs, nil
+}
+
+// Inherited is the connection on descriptor 0, if it is one of ours.
+func Inherited() (*net.UnixConn, bool) {
+	kind, err := unix.GetsockoptInt(0, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
+		return nil, false
+	}
+	c, err := fileConn(os.Stdin)
+	return c, err == nil
+}
+
+// fileConn makes a connection of a descriptor and closes it.
+func fileConn(f *os.File) (*net.UnixConn, error) {
+	c, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, ErrProtocol
+	}
+	return u, nil
+}
+
+// Listeners are the sockets that a supervisor handed over, else the one at path.
+func Listeners(path string) (on []net.Listener, err error) {
+	passed, err := listen.Passed()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range passed {
+		on = append(on, l...)
+	}
+	if len(on) == 0 {
+		l, err := Listen(path)
+		if err != nil {
+			return nil, err
+		}
+		on = append(on, l)
+	}
+	return on, nil
+}
+
+// Listen makes the socket path, which anybody may connect to: who may ask is for Peer to say. One left by a dead process is replaced.
+func Listen(path string) (net.Listener, error) {
+	l, err := net.Listen("unixpacket", path)
+	if errors.Is(err, unix.EADDRINUSE) && abandoned(path) {
+		if err = os.Remove(path); err == nil {
+			l, err = net.Listen("unixpacket", path)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+func abandoned(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSocket == 0 {
+		return false
+	}
+	c, err := Dial(path)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
+}

@@ -17,7 +17,7 @@ type Config struct {
 
 	// Top of the file, before any section; read by every program.
 	Hostname      string // our name in greetings, HELO, Received, DSNs; default: the host's
-	Origin        string // domain that completes bare names; default: Hostname
+	Origin        string // domain that completes bare names; default: /etc/mailname, Hostname
 	DefaultDomain string // domain that completes bare login names; default: Origin
 	Node          string // node letters of ids: "a"
 	Domains       string // /etc/pennypost/domains
@@ -29,6 +29,7 @@ type Config struct {
 	TLS       TLS                  // [tls]
 	Login     Login                // [login]
 	Become    Become               // [become]
+	Unix      Unix                 // [unix], read with [mail] by all who are
 	DNS       DNS                  // [dns]
 	Log       Log                  // [log]
 	Submit    Submit               // [sendmail], used by sendmail, queue-inject, queue-pickup
@@ -82,6 +83,14 @@ type Login struct {
 type Become struct {
 	MinUID int // 1000
 	MinGID int // 1000, of the supplementary groups too
+}
+
+// Unix is what holds for the Unix users of system domains.
+type Unix struct {
+	Path      string // of their Maildirs: "~/Maildir"
+	Aliases   string // "/etc/aliases"; "" none
+	Root      string // who gets root's mail where no alias says; "" nobody
+	Processes int    // deliver-local at once, each for one user: 20
 }
 
 type DNS struct {

@@ -37,6 +37,11 @@ func Default() *Config {
 		Become: Become{MinUID: 1000, MinGID: 1000},
 		DNS:    DNS{Timeout: 5 * time.Second},
 		Submit: Submit{MaxSize: 50 * mib},
+		Unix: Unix{
+			Path:      "~/Maildir",
+			Aliases:   "/etc/aliases",
+			Processes: 20,
+		},
 		SMTPD: SMTPD{
 			MaxSize:        50 * mib,
 			MaxRecipients:  100,
@@ -119,6 +124,9 @@ func (c *Config) complete() {
 		}
 	}
 	if c.Origin == "" {
+		c.Origin = mailName()
+	}
+	if c.Origin == "" {
 		c.Origin = c.Hostname
 	}
 	if c.DefaultDomain == "" {
@@ -134,4 +142,20 @@ func networks(list string) (nets []netip.Prefix) {
 		nets = append(nets, netip.MustParsePrefix(word))
 	}
 	return nets
+}
+
+// mailNameFile is where Debian keeps the domain of this host's mail (Debian policy, section 11.6).
+var mailNameFile = "/etc/mailname"
+
+// mailName is the domain in /etc/mailname; "" where there is none, or what it says is none.
+func mailName() string {
+	text, err := os.ReadFile(mailNameFile)
+	if err != nil || len(text) > 1024 {
+		return ""
+	}
+	name, err := domain(strings.ToLower(strings.TrimSpace(string(text))))
+	if err != nil {
+		return ""
+	}
+	return name
 }

@@ -26,6 +26,7 @@ var sections = []section{
 	{"tls", tls},
 	{"login", login},
 	{"become", become},
+	{"unix", unixUsers},
 	{"dns", dns},
 	{"log", logging},
 	{"sendmail", submit},
@@ -95,6 +96,16 @@ func become(c *Config) []key {
 	return []key{
 		number("min_uid", &c.Become.MinUID, 1, math.MaxInt32),
 		number("min_gid", &c.Become.MinGID, 1, math.MaxInt32),
+	}
+}
+
+func unixUsers(c *Config) []key {
+	u := &c.Unix
+	return []key{
+		word("path", &u.Path, homePath),
+		c.path("aliases", &u.Aliases),
+		word("root", &u.Root, mailbox),
+		number("processes", &u.Processes, 1, 1000),
 	}
 }
 

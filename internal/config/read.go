@@ -57,6 +57,9 @@ func parse(file, text string, used ...string) (*Config, error) {
 		return nil, syntax(file, err)
 	}
 	r := &reader{file: file, meta: &meta}
+	if slices.Contains(used, "mail") {
+		used = append(slices.Clone(used), "unix", "become") // whose mail is whose, some of them Unix users
+	}
 	r.top(c, tables, used)
 	for _, name := range used {
 		if table, ok := tables[name]; ok {

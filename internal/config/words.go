@@ -107,6 +107,18 @@ func mailPath(s string) (string, error) {
 	return oneLine(s)
 }
 
+// homePath is a mailPath, or one below the user's home: ~/Maildir.
+func homePath(s string) (string, error) {
+	rest, ok := strings.CutPrefix(s, "~/")
+	switch {
+	case !ok:
+		return mailPath(s)
+	case rest == "" || filepath.Clean(rest) != rest || strings.HasPrefix(rest, "..") || strings.Contains(rest, "%"):
+		return "", errorf("is %q, and may be ~/ and what is below the home directory, such as ~/Maildir", s)
+	}
+	return oneLine(s)
+}
+
 func separators(s string) (string, error) {
 	if strings.Trim(s, "+-=_.#!$&~^*|") != "" {
 		return "", errorf("is %q, and may be any of + - = _ . # ! $ & ~ ^ * |", s)

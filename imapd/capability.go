@@ -4,48 +4,27 @@ import (
 	"strconv"
 	"strings"
 
-	"pennypost/login"
+	"pennypost/imapd/front"
 )
 
-// capabilities are what is advertised: before login, and after it.
-var (
-	beforeLogin = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID"}
-	afterLogin  = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID", "IDLE", "NAMESPACE", "UIDPLUS", "UNSELECT", "CHILDREN",
-		"MOVE", "CONDSTORE", "QRESYNC",
-		"ESEARCH", "SEARCHRES", "WITHIN", "SEARCH=FUZZY", "PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
-		"THREAD=REFS", "MULTISEARCH", "INPROGRESS", "SAVEDATE", "OBJECTID", "UIDONLY", "UIDBATCHES", "UTF8=ACCEPT",
-		"BINARY", "PREVIEW", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-MYRIGHTS", "LIST-METADATA", "STATUS=SIZE",
-		"MULTIAPPEND", "REPLACE", "METADATA", "ACL", "RIGHTS=kxte", "QUOTA", "QUOTA=RES-STORAGE", "COMPRESS=DEFLATE", "NOTIFY"}
-)
+// afterLogin is what is advertised after login.
+var afterLogin = []string{"IMAP4rev1", "IMAP4rev2", "SASL-IR", "LITERAL+", "ENABLE", "ID", "IDLE", "NAMESPACE", "UIDPLUS", "UNSELECT", "CHILDREN",
+	"MOVE", "CONDSTORE", "QRESYNC",
+	"ESEARCH", "SEARCHRES", "WITHIN", "SEARCH=FUZZY", "PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES",
+	"THREAD=REFS", "MULTISEARCH", "INPROGRESS", "SAVEDATE", "OBJECTID", "UIDONLY", "UIDBATCHES", "UTF8=ACCEPT",
+	"BINARY", "PREVIEW", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-MYRIGHTS", "LIST-METADATA", "STATUS=SIZE",
+	"MULTIAPPEND", "REPLACE", "METADATA", "ACL", "RIGHTS=kxte", "QUOTA", "QUOTA=RES-STORAGE", "COMPRESS=DEFLATE", "NOTIFY"}
 
 func (s *session) capabilityList() string {
-	if s.state != fresh {
-		list := afterLogin
-		if s.srv.MaxSize > 0 {
-			list = append(list[:len(list):len(list)], "APPENDLIMIT="+strconv.FormatInt(s.srv.MaxSize, 10))
-		}
-		return strings.Join(list, " ")
-	}
-	list := beforeLogin[:len(beforeLogin):len(beforeLogin)]
-	if s.secure {
-		for _, m := range login.Offer(s.srv.Checker, s.conn) {
-			list = append(list, "AUTH="+m)
-		}
-	} else {
-		list = append(list, "LOGINDISABLED")
-		if s.srv.TLS != nil {
-			list = append(list, "STARTTLS")
-		}
+	list := afterLogin
+	if s.srv.MaxSize > 0 {
+		list = append(list[:len(list):len(list)], "APPENDLIMIT="+strconv.FormatInt(s.srv.MaxSize, 10))
 	}
 	return strings.Join(list, " ")
 }
 
-// greet is the first line (RFC 9051 section 7.1.5), PREAUTH where somebody is logged in already.
+// greet is the first line (RFC 9051 section 7.1.5) where somebody is logged in already.
 func (s *session) greet() {
-	if s.state == fresh {
-		s.untagged(okCode("CAPABILITY "+s.capabilityList(), s.srv.Hostname+" ready"))
-		return
-	}
 	s.untagged(reply{"PREAUTH", "CAPABILITY " + s.capabilityList(), s.srv.Hostname + " ready, logged in as " + s.id.Account.Path().String()})
 }
 
@@ -79,22 +58,12 @@ func (s *session) logout(c *command) reply {
 	return ok("logged out")
 }
 
-// identify answers ID (RFC 2971). What a client says of itself goes to the log.
+// identify answers ID (RFC 2971).
 func (s *session) identify(c *command) reply {
-	c.SP()
-	var said []string
-	if !c.Word("NIL") {
-		c.List(func() {
-			value, _ := c.NString()
-			if said = append(said, value); len(said) > 60 {
-				c.Fail("at most 30 pairs")
-			}
-		})
+	if err := front.ReadID(c.Decoder); err != nil {
+		return syntax(err)
 	}
-	if c.End(); c.Err() != nil {
-		return syntax(c.Err())
-	}
-	s.line(`ID ("name" "Pennypost")`)
+	s.line("%s", front.Identity)
 	return ok("pleased to meet you")
 }
 

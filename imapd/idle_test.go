@@ -39,15 +39,16 @@ func TestLateNews(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSession(h.srv, server)
-	s.secure = true
-	if err := s.enter(id); err != nil {
+	account, err := h.srv.open(id)
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.enter(id, account)
 	stop := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer s.close()
-		s.serve(context.Background(), false)
+		s.serve(context.Background(), "")
 	})
 	group.Go(func() {
 		for {

@@ -8,7 +8,8 @@ Package imapd serves Maildirs by IMAP: RFC 9051 and RFC 3501, and the extensions
 	reply.go       tagged and untagged responses
 	sync.go        what has happened to the selected mailbox since it was last told
 	capability.go  CAPABILITY, ENABLE, ID, NOOP, LOGOUT
-	login.go       STARTTLS, LOGIN, AUTHENTICATE
+	login.go       from login (package front) to a session
+	handover.go    sessions that have logged in elsewhere
 	select.go      SELECT, EXAMINE, CLOSE, UNSELECT, with CONDSTORE and QRESYNC
 	mailboxes.go   CREATE, DELETE, RENAME, SUBSCRIBE, LIST, LSUB, STATUS, NAMESPACE
 	…              one file for each family after that; the table names them
@@ -22,7 +23,6 @@ package imapd
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"sync"
 	"time"
 
@@ -93,22 +93,4 @@ func (srv *Server) leave(a *shared) {
 		delete(srv.accounts, a.root)
 		a.Account.Close()
 	}
-}
-
-// handshakeTime bounds a TLS handshake.
-const handshakeTime = 30 * time.Second
-
-// Handle serves one connection to its end: IMAP, or IMAPS where implicit is set.
-func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
-	s := newSession(srv, conn)
-	defer s.close()
-	stop := context.AfterFunc(ctx, s.interrupt)
-	defer stop()
-	s.serve(ctx, implicit)
-}
-
-// Refuse answers a connection beyond the limits.
-func Refuse(conn net.Conn) {
-	conn.SetWriteDeadline(time.Now().Add(time.Second))
-	conn.Write([]byte("* BYE [UNAVAILABLE] too many connections, try later\r\n"))
 }

@@ -66,29 +66,12 @@ func owner(conf *config.Config, dir string) (*login.Identity, error) {
 
 // Preauth serves a connection whose user is known.
 func (srv *Server) Preauth(ctx context.Context, conn net.Conn, id *login.Identity) error {
-	s := newSession(srv, conn)
-	defer s.close()
-	s.secure = true
-	if err := s.enter(id); err != nil {
-		s.need()
-		s.untagged(reply{"BYE", "UNAVAILABLE", "the mail is not to be reached now, try later"})
-		return err
-	}
-	stop := context.AfterFunc(ctx, s.interrupt)
-	defer stop()
-	s.serve(ctx, false)
-	return nil
-}
-
-// enter makes the session that of somebody who has logged in.
-func (s *session) enter(id *login.Identity) error {
-	account, err := s.srv.open(id)
+	account, err := srv.open(id)
 	if err != nil {
-		return err
+		conn.Write([]byte("* BYE [UNAVAILABLE] the mail is not to be reached now, try later\r\n"))
+		return errors.Join(err, conn.Close())
 	}
-	s.id, s.account, s.state = id, account, authenticated
-	s.reader.Limits = afterLimits
-	s.firstLogin()
+	srv.serve(ctx, conn, id, account, hello{})
 	return nil
 }
 

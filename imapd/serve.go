@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 
+	"pennypost/imapd/front"
 	"pennypost/internal/certs"
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
@@ -78,5 +79,5 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 		}
 	}
 	return listen.ServeAll(ctx, listeners, srv.Limits,
-		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "imaps") }, func(_ string, c net.Conn) { Refuse(c) })
+		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "imaps") }, func(_ string, c net.Conn) { front.Refuse(c) })
 }

@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"pennypost/imapd/wire"
-	"pennypost/internal/certs"
 	"pennypost/internal/sequence"
 	"pennypost/login"
 )
@@ -27,7 +25,6 @@ type session struct {
 
 	state    state
 	remote   netip.Addr
-	secure   bool // TLS, or a transport that is as good
 	id       *login.Identity
 	unwatch  func() // ends the watching of its credential
 	account  *shared
@@ -36,7 +33,6 @@ type session struct {
 	box      *selected          // in the selected state
 	saved    sequence.Set       // "$" (RFC 5182): UIDs
 	byUID    bool               // the command under way is a UID command: what is told of messages has their UID
-	failures int                // of logins
 	mistakes int                // BAD in a row
 	text     []byte             // of the command
 	alarm    alarm              // rung when there is news
@@ -48,7 +44,7 @@ type session struct {
 type state uint8
 
 const (
-	fresh state = 1 << iota // not authenticated
+	fresh state = 1 << iota // not authenticated: package front
 	authenticated
 	selectedState
 	anyState = fresh | authenticated | selectedState
@@ -69,7 +65,6 @@ const (
 
 const (
 	flushAt     = 32 << 10 // octets of output that are sent without waiting for more
-	mostFailed  = 5        // logins
 	mostMistake = 20
 	readBuffer  = 8 << 10
 )
@@ -80,22 +75,14 @@ var (
 )
 
 func newSession(srv *Server, conn net.Conn) *session {
-	s := &session{srv: srv, conn: conn, state: fresh, ctx: context.Background()}
-	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		s.remote = addr.Addr().Unmap()
-	}
+	s := &session{srv: srv, conn: conn, state: authenticated, ctx: context.Background()}
 	s.newReader(conn)
 	return s
 }
 
-// newReader starts reading from a connection: the bare one, TLS, or an inflater. What the old reader has not given out is lost, on
-// purpose: nothing said before STARTTLS counts after it (S025).
+// newReader starts reading from a connection: the bare one, TLS, or an inflater.
 func (s *session) newReader(r io.Reader) {
-	limits := wire.BeforeLogin
-	if s.state != fresh {
-		limits = wire.AfterLogin
-	}
-	s.reader = wire.NewReader(r, limits, func() []byte { return inBuffers.Get().([]byte) }, func(b []byte) { inBuffers.Put(b[:0]) }) //nolint
+	s.reader = wire.NewReader(r, afterLimits, func() []byte { return inBuffers.Get().([]byte) }, func(b []byte) { inBuffers.Put(b[:0]) }) //nolint
 	s.reader.Continue = func() error { return s.goOn("") }
 }
 
@@ -158,14 +145,15 @@ func (s *session) close() {
 	s.conn.Close()
 }
 
-// serve runs the session: greeting, commands, goodbye.
-func (s *session) serve(ctx context.Context, implicit bool) {
+// serve runs the session: greeting, or the answer to the login; commands; goodbye.
+func (s *session) serve(ctx context.Context, tag string) {
 	s.ctx = ctx
 	s.need()
-	if implicit && !s.startTLS() {
-		return
+	if tag == "" {
+		s.greet()
+	} else {
+		s.tagged(tag, okCode("CAPABILITY "+s.capabilityList(), "logged in"))
 	}
-	s.greet()
 	s.flush()
 	for s.ended == "" && s.broken == nil {
 		if s.reader.Buffered() == 0 {
@@ -204,11 +192,7 @@ func (s *session) serve(ctx context.Context, implicit bool) {
 
 // deadline is how long we wait for the next command.
 func (s *session) deadline() {
-	limit := s.srv.IdleTime
-	if s.state == fresh {
-		limit = s.srv.LoginTime
-	}
-	s.conn.SetReadDeadline(time.Now().Add(limit))
+	s.conn.SetReadDeadline(time.Now().Add(s.srv.IdleTime))
 	if s.ctx.Err() != nil {
 		s.interrupt()
 	}
@@ -235,7 +219,7 @@ func (s *session) unreadable(c wire.Command, err error) bool {
 
 // mistake counts a BAD and says whether the session goes on.
 func (s *session) mistake() bool {
-	if s.mistakes++; s.mistakes >= mostMistake || s.state == fresh && s.mistakes >= mostFailed {
+	if s.mistakes++; s.mistakes >= mostMistake {
 		s.ended = "too many mistakes"
 	}
 	return s.ended == ""
@@ -279,7 +263,7 @@ func (s *session) run(c wire.Command) {
 	case v == nil:
 		r = bad("there is no command " + printable(cmd.name))
 	case v.states&s.state == 0:
-		r = bad(wrongState(s.state, v.states))
+		r = bad(wrongState(v.states))
 	case v.numbers && s.enabled&uidOnly != 0:
 		r = badCode("UIDREQUIRED", "only UIDs are used in this session (RFC 9586)")
 	case v.states == selectedState && !s.stillShared() && v.name != "CLOSE" && v.name != "UNSELECT":
@@ -339,29 +323,12 @@ func printable(name string) string {
 	return name
 }
 
-func wrongState(now, want state) string {
+func wrongState(want state) string {
 	switch {
-	case now == fresh && want&fresh == 0:
-		return "log in first"
 	case want == fresh:
 		return "you are logged in already"
 	case want == selectedState:
 		return "select a mailbox first"
 	}
 	return "not now"
-}
-
-// startTLS does the handshake and goes on inside it.
-func (s *session) startTLS() bool {
-	s.conn.SetDeadline(time.Now().Add(handshakeTime))
-	conn := tls.Server(certs.Watch(s.conn), s.srv.TLS)
-	if err := conn.HandshakeContext(s.ctx); err != nil {
-		s.srv.Log.Warn("imap TLS handshake "+s.remote.String(), err)
-		s.broken = err
-		return false
-	}
-	s.conn.SetDeadline(time.Time{})
-	s.conn, s.secure = conn, true
-	s.newReader(conn)
-	return true
 }

@@ -60,13 +60,12 @@ func talk(t testing.TB, srv *Server) *talker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.id, s.account, s.state = id, account, authenticated
-	s.reader.Limits = afterLimits
+	s.id, s.account = id, account
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer s.close()
-		s.serve(context.Background(), false)
+		s.serve(context.Background(), "")
 	}()
 	c := &talker{t: t, conn: ours, in: bufio.NewReader(ours), sess: s}
 	t.Cleanup(func() { ours.Close(); <-done })

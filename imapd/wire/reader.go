@@ -88,6 +88,21 @@ func (r *Reader) Rest() {
 	}
 }
 
+// Taken is what is there already, for another reader. The buffer it was in is given back.
+func (r *Reader) Taken() []byte {
+	early := bytes.Clone(r.buf[r.at:])
+	r.at = len(r.buf)
+	r.Rest()
+	return early
+}
+
+// Untake has b read before what the connection brings. It is no more than a buffer holds.
+func (r *Reader) Untake(b []byte) {
+	if len(b) > 0 {
+		r.buf, r.at = append(r.get()[:0], b...), 0
+	}
+}
+
 // line appends the next line without CRLF to b, which may hold at most max octets more.
 func (r *Reader) line(b []byte, max int) ([]byte, error) {
 	start := len(b)

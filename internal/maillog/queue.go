@@ -85,7 +85,7 @@ func (l *Log) Site(site, state string, next time.Duration, why string) {
 
 // Worker is a delivery program started, or gone: err then says how.
 func (l *Log) Worker(program string, pid int, err error) {
-	l.event("worker", "").str("program", program).num("pid", int64(pid)).err(err)
+	l.event("worker", "").str("program", program).count("pid", int64(pid)).err(err)
 }
 
 // Scan is the end of a look through the spool: the messages found, how many of them new to us, and the time it took.

@@ -22,7 +22,7 @@ type Kick struct {
 var verbs = []string{"try", "hold", "release", "bounce", "remove"}
 
 // Obey calls do for every kick and then removes those that do says are obeyed: a crash between the two has one obeyed
-// twice, and never forgotten. What is no kick is removed.
+// twice, and never forgotten. Of the others Done removes those whose effect is on disk later. What is no kick is removed.
 func Obey(s *queue.Spool, do func(Kick) (obeyed bool)) error {
 	names, err := s.Disk.ReadDir("kick")
 	if err != nil || len(names) == 0 {
@@ -60,6 +60,18 @@ func obey(s *queue.Spool, k Kick, base string, do func(Kick) bool) (obeyed bool)
 	obeyed = do(k)
 	back = true
 	return obeyed
+}
+
+// Done removes a kick whose effect is on disk.
+func Done(s *queue.Spool, k Kick) error {
+	base := k.Verb
+	if base != "all" {
+		base = file(k.Verb, k.Name)
+	}
+	if err := s.Disk.Remove("kick/" + base); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func parseKick(base string) (Kick, bool) {

@@ -90,6 +90,7 @@ type Runner struct {
 	bounced  map[string]*bounces
 	told     map[string]*told
 	full     map[address.Path]*full // mailboxes that take no more
+	kicked   []kicked               // whose files are still there
 	kickedAt site.Time              // the last kick/ of a message, a site or all
 	steering *control.State         // pause/ and limit/ as last read
 	paused   map[string]bool        // sites paused by control
@@ -105,8 +106,8 @@ type Runner struct {
 	scans     chan []queue.Found
 	known     chan []known
 	events    chan event
-	rescan    chan struct{}
 	onlyNew   chan struct{}
+	glances   chan struct{}
 	log       *maillog.Log
 	group     sync.WaitGroup
 	batchAt   time.Time
@@ -157,8 +158,8 @@ func (r *Runner) prepare() {
 	r.scans = make(chan []queue.Found, 4)
 	r.known = make(chan []known, 4)
 	r.events = make(chan event, 64)
-	r.rescan = make(chan struct{}, 1)
 	r.onlyNew = make(chan struct{}, 1)
+	r.glances = make(chan struct{}, 1)
 	r.local = site.New(site.Config{Slots: max(1, r.Conf.LocalSlots), Fixed: true})
 	r.remote = site.New(site.Config{Slots: max(1, r.Conf.Slots), PerSite: max(1, r.Conf.PerSite), Limit: r.limitOf})
 	r.commands.init(r)
@@ -247,6 +248,7 @@ func (r *Runner) loop(ctx context.Context) error {
 		case <-timer.C:
 		case <-second.C:
 			r.steer()
+			r.wantGlance()
 			if sweeps++; sweeps%2 == 0 {
 				r.everySecond(sweeps / 2)
 			}
@@ -307,6 +309,7 @@ start:
 		w.flush()
 	}
 	r.record()
+	r.kicksDone()
 	r.shut()
 	r.log.Flush()
 	if len(r.pending) > 0 && wait == time.Second {

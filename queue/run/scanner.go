@@ -11,7 +11,7 @@ import (
 const piece = 512
 
 // scanner looks through the spool in the background: everything at the start, then what is new every scan_every
-// and when hints were lost, then q/ once an hour for what people put there.
+// and when hints were lost, then q/ once an hour for what people put there. In between it glances at new/.
 func (r *Runner) scanner(stop chan struct{}) {
 	everything := append(queue.NewDirs(), "q")
 	if !r.look(stop, queue.NewDirs(), false) { // new mail first
@@ -27,14 +27,20 @@ func (r *Runner) scanner(stop chan struct{}) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for n := 1; ; n++ {
+	g := newGlancer()
+	for n := 0; ; {
 		dirs := queue.NewDirs()
 		select {
 		case <-stop:
 			return
+		case <-r.glances:
+			if !r.glance(g, stop) {
+				return
+			}
+			continue
 		case <-r.onlyNew:
 		case <-tick.C:
-			if time.Duration(n)*every >= time.Hour {
+			if n++; time.Duration(n)*every >= time.Hour {
 				dirs, n = everything, 0
 				if err := r.Spool.Sweep(time.Now()); err != nil {
 					r.log.Warn("sweep", err)
@@ -53,15 +59,7 @@ func (r *Runner) scanner(stop chan struct{}) {
 // look scans dirs and gives the loop what is there, in pieces; with last, a nil piece at the end.
 func (r *Runner) look(stop chan struct{}, dirs []string, last bool) bool {
 	batch := make([]queue.Found, 0, piece)
-	give := func() bool {
-		select {
-		case r.scans <- batch:
-			runtime.Gosched() // the loop and we could go on with each other and let nobody else run
-			return true
-		case <-stop:
-			return false
-		}
-	}
+	give := func() bool { return r.give(batch, stop) }
 	for _, dir := range dirs {
 		err := r.Spool.Scan(func(f queue.Found) error {
 			batch = append(batch, f)
@@ -85,6 +83,17 @@ func (r *Runner) look(stop chan struct{}, dirs []string, last bool) bool {
 	}
 	batch = nil
 	return !last || give()
+}
+
+// give hands the loop a piece of a scan.
+func (r *Runner) give(batch []queue.Found, stop chan struct{}) bool {
+	select {
+	case r.scans <- batch:
+		runtime.Gosched() // the loop and we could go on with each other and let nobody else run
+		return true
+	case <-stop:
+		return false
+	}
 }
 
 // scannedNow reports whether the first scan is over, to others than the loop.

@@ -179,6 +179,11 @@ func (r *Runner) kick(k control.Kick) (obeyed bool) {
 		}
 		return true
 	}
+	for _, o := range r.kicked {
+		if o.kick.Verb == k.Verb && o.kick.Name == k.Name {
+			return false // it is being done
+		}
+	}
 	m := r.messages[k.Name]
 	if m == nil && !r.scanned {
 		return false
@@ -190,7 +195,39 @@ func (r *Runner) kick(k control.Kick) (obeyed bool) {
 	if err := r.kickMessage(m, k, now); err != nil && !errors.Is(err, errGone) {
 		r.log.Warn(k.Verb+" "+k.Name, err)
 	}
-	return true
+	if k.Verb == "try" {
+		return true
+	}
+	r.kicked = append(r.kicked, kicked{k, m})
+	return false
+}
+
+// kicked is a kick that is obeyed in memory. Its file goes when the journal, or the report, is on disk: killed in between we do it again.
+type kicked struct {
+	kick control.Kick
+	m    *message
+}
+
+// kicksDone removes the kicks whose effect has been written down.
+func (r *Runner) kicksDone() {
+	if len(r.kicked) == 0 {
+		return
+	}
+	if err := r.journal.Sync(); err != nil {
+		return
+	}
+	keep := r.kicked[:0]
+	for _, o := range r.kicked {
+		if o.kick.Verb == "bounce" && r.has(o.m) && o.m.live != nil && o.m.live.failed > 0 {
+			keep = append(keep, o) // the report waits for more of its kind, or for the disk
+			continue
+		}
+		if err := control.Done(r.Spool, o.kick); err != nil {
+			r.log.Warn("kick", err)
+		}
+	}
+	clear(r.kicked[len(keep):])
+	r.kicked = keep
 }
 
 // kickUnknown is a wish about a message that is in hold/, or nowhere.

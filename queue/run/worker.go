@@ -2,6 +2,7 @@ package run
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,8 +30,9 @@ type worker struct {
 	site   string // "local" for deliver-local
 	conn   *order.Conn
 	up     bool
-	heard  bool // it has come, or could not
-	life   int  // which process of it
+	heard  bool   // it has come, or could not
+	why    string // why it could not, as the log has it
+	life   int    // which process of it
 	pid    int
 	orders []order.Order // of this turn
 	files  []durable.File
@@ -245,8 +247,11 @@ func (r *Runner) workerNews(e event, now site.Time) {
 	if e.started {
 		if e.cmd != nil {
 			w.pid = e.cmd.Process.Pid
+		}
+		if e.cmd != nil || w.why != "" {
 			r.log.Worker(w.spec.Program, w.pid, nil)
 		}
+		w.why = ""
 		w.conn, w.up, w.life = e.conn, true, e.life
 		w.out = make(chan parcel, 2*r.Conf.LocalSlots+8*r.Conf.Slots+64)
 		go post(w.conn, w.out)
@@ -255,9 +260,11 @@ func (r *Runner) workerNews(e event, now site.Time) {
 		}
 		return
 	}
-	if !r.finished || len(r.flights) > 0 {
+	why := fmt.Sprint(e.err)
+	if (w.up || why != w.why) && (!r.finished || len(r.flights) > 0) { // not every ten seconds while a socket refuses us
 		r.log.Worker(w.spec.Program, w.pid, e.err)
 	}
+	w.why = why
 	if !w.up {
 		return
 	}

@@ -110,7 +110,7 @@ func (c *checker) killAll() error {
 func nothingLost(c *checker) error {
 	c.kick()
 	kicked := time.Now()
-	return lab.Until(90*time.Second, func() error {
+	return lab.Until(20*time.Second, func() error {
 		if time.Since(kicked) > 2*time.Second { // what was deferred when a peer was dead need not wait for its time
 			c.kick()
 			kicked = time.Now()

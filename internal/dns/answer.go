@@ -19,6 +19,7 @@ type answer struct {
 	secure    bool
 	truncated bool
 	ttl       time.Duration
+	owner     string // the name at the end of the aliases
 	next      string // an alias whose target is not in the packet
 	aliases   int    // CNAMEs on the way
 
@@ -62,6 +63,7 @@ func parse(packet []byte, id uint16, asked string, q question, trust bool) (answ
 	if err != nil {
 		return answer{}, errMalformed
 	}
+	a.owner = owner
 	if a.mx != nil || a.addrs != nil || a.texts != nil || a.srv != nil || a.raw != nil {
 		return a, nil
 	}
@@ -152,6 +154,8 @@ func (a *answer) add(body dnsmessage.ResourceBody) {
 		a.addrs = append(a.addrs, netip.AddrFrom16(b.AAAA).Unmap())
 	case *dnsmessage.PTRResource:
 		a.texts = append(a.texts, lower(b.PTR))
+	case *dnsmessage.CNAMEResource: // asked for as such, see Alias
+		a.texts = append(a.texts, lower(b.CNAME))
 	case *dnsmessage.SRVResource:
 		a.srv = append(a.srv, SRV{b.Priority, b.Weight, b.Port, lower(b.Target)})
 	case *dnsmessage.UnknownResource:

@@ -2,7 +2,8 @@
 Package dns is a stub resolver over dnsmessage: UDP with TCP fallback, a cache, and the AD bit for those who need to know
 whether an answer was validated. An answer has three values: records, proven absence, error. An error is never absence.
 
-	MX, TXT, …     what callers ask          dns.go
+	MX, TXT, …     what callers ask          dns.go, host.go, other.go
+	validate.go    whether the servers' word on DNSSEC counts
 	cache.go       what is known, for how long; many asking the same are one question
 	question.go    one question put to the servers in turn, within Timeout
 	exchange.go    one packet there, one back: UDP, then TCP where the answer was cut
@@ -109,61 +110,10 @@ func (r *Resolver) MX(ctx context.Context, domain string) (mx []MX, secure bool,
 	return mx, a.secure, ttl, nil
 }
 
-// lead is how long an answer with addresses waits for the other family (RFC 8305 section 3): a zone whose AAAA are broken is
-// not to cost a timeout each time.
-const lead = 300 * time.Millisecond
-
-// half is the answer for one family.
-type half struct {
-	answer
-	ttl time.Duration
-	err error
-}
-
-// Addresses looks up A and AAAA; one family failing, or being slow, while the other answers is no error.
+// Addresses looks up A and AAAA; one family failing, or being slow, while the other answers is no error. secure is Host's.
 func (r *Resolver) Addresses(ctx context.Context, host string) (addrs []netip.Addr, secure bool, ttl time.Duration, err error) {
-	look := func(typ dnsmessage.Type) <-chan half {
-		c := make(chan half, 1)
-		go func() {
-			a, ttl, err := r.ask(ctx, host, typ)
-			c <- half{a, ttl, err}
-		}()
-		return c
-	}
-	fours, sixes := look(dnsmessage.TypeA), look(dnsmessage.TypeAAAA)
-	var four, six half
-	select {
-	case four = <-fours:
-		six = four.other(sixes)
-	case six = <-sixes:
-		four = six.other(fours)
-	}
-	switch {
-	case four.err == nil && six.err == nil:
-		return append(slices.Clone(four.addrs), six.addrs...), four.secure && six.secure, min(four.ttl, six.ttl), nil
-	case four.err == nil:
-		return slices.Clone(four.addrs), four.secure && Absent(six.err) && six.secure, four.ttl, nil
-	case six.err == nil:
-		return slices.Clone(six.addrs), six.secure && Absent(four.err) && four.secure, six.ttl, nil
-	case !Absent(four.err):
-		return nil, false, four.ttl, four.err
-	case !Absent(six.err):
-		return nil, false, six.ttl, six.err
-	}
-	return nil, four.secure && six.secure, min(four.ttl, six.ttl), four.err
-}
-
-// other waits for the other family: shortly, if h has addresses already.
-func (h *half) other(c <-chan half) half {
-	if h.err != nil {
-		return <-c
-	}
-	select {
-	case other := <-c:
-		return other
-	case <-time.After(lead):
-		return half{err: context.DeadlineExceeded}
-	}
+	h, err := r.Host(ctx, host)
+	return h.Addrs, h.Secure, h.TTL, err
 }
 
 // TXT looks up the texts of name, the strings of each record joined.

@@ -12,7 +12,7 @@ func TestHost(t *testing.T) {
 		* !ad
 		both.test   A     127.0.0.1
 		both.test   AAAA  ::1
-		four.test   A     127.0.0.1
+		only4.test  A     127.0.0.1
 		www.test    CNAME both.test
 		plain.test  A     127.0.0.1
 		plain.test  !noad
@@ -25,7 +25,7 @@ func TestHost(t *testing.T) {
 		secure                 bool
 	}{
 		{"both.test", "both.test", "127.0.0.1 ::1", true},
-		{"four.test", "four.test", "127.0.0.1", true},
+		{"only4.test", "only4.test", "127.0.0.1", true},
 		{"www.test", "both.test", "127.0.0.1 ::1", true},
 		{"plain.test", "plain.test", "127.0.0.1", false},
 	} {

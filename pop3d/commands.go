@@ -4,7 +4,7 @@ package pop3d
 type state uint8
 
 const (
-	authorization state = 1 << iota
+	authorization state = 1 << iota // package front
 	transaction
 	always = authorization | transaction
 )
@@ -18,7 +18,7 @@ type verb struct {
 	suggested string // when the state is wrong
 }
 
-// verbs is RFC 1939, 2449, 2595, 5034 and 6856: what may be said when, and who answers. An answer is
+// verbs is RFC 1939, 2449 and 6856, and what came before login: what may be said when, and who answers. An answer is
 // what follows "+OK" or "-ERR"; "" was sent already.
 var verbs map[string]verb
 
@@ -29,12 +29,12 @@ func init() {
 		{"QUIT", always, 0, 0, (*session).quit, ""},
 
 		{"LANG", always, 0, 1, (*session).lang, ""},
-		{"UTF8", authorization, 0, 0, (*session).utf8, "UTF8 comes before the login"},
 
-		{"STLS", authorization, 0, 0, (*session).stls, "STLS comes before the login"},
-		{"USER", authorization, 1, 1, (*session).userName, "you are logged in"},
-		{"PASS", authorization, 1, 1, (*session).pass, "you are logged in"},
-		{"AUTH", authorization, 0, 2, (*session).auth, "you are logged in"},
+		{"UTF8", authorization, 0, 0, nil, "UTF8 comes before the login"},
+		{"STLS", authorization, 0, 0, nil, "STLS comes before the login"},
+		{"USER", authorization, 0, 0, nil, "you are logged in"},
+		{"PASS", authorization, 0, 0, nil, "you are logged in"},
+		{"AUTH", authorization, 0, 0, nil, "you are logged in"},
 
 		{"STAT", transaction, 0, 0, (*session).stat, "log in first"},
 		{"LIST", transaction, 0, 1, (*session).list, "log in first"},

@@ -6,7 +6,8 @@ its response codes (2449, 3206), UTF8 and LANG (6856). pop3d(8) is its manual.
 	serve.go          from mail.toml and sockets to a Server at work
 	session.go        one connection: reads commands, batches replies
 	commands.go       the table: which command in which state
-	authorization.go  the AUTHORIZATION state: CAPA LANG UTF8 STLS USER PASS AUTH
+	login.go          from the AUTHORIZATION state (package front) to a session
+	handover.go       sessions that have logged in elsewhere
 	transaction.go    the TRANSACTION state: STAT LIST UIDL RETR TOP DELE RSET
 	update.go         the UPDATE state: what DELE marked is removed at QUIT, and only then
 	maildrop.go       the messages of a session, as they were at login
@@ -22,7 +23,6 @@ package pop3d
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"time"
 
 	"pennypost/internal/listen"
@@ -46,22 +46,4 @@ type Server struct {
 	IdleTime     time.Duration // RFC 1939 section 3: at least ten minutes
 	Limits       listen.Limits
 	Log          *maillog.Log
-}
-
-// handshakeTime bounds a TLS handshake.
-const handshakeTime = 30 * time.Second
-
-// Handle serves one connection to its end: POP3, or POP3S where implicit is set.
-func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
-	s := newSession(srv, conn, implicit)
-	defer s.close()
-	stop := context.AfterFunc(ctx, s.interrupt)
-	defer stop()
-	s.serve(ctx)
-}
-
-// Refuse answers a connection beyond the limits.
-func Refuse(conn net.Conn) {
-	conn.SetWriteDeadline(time.Now().Add(time.Second))
-	conn.Write([]byte("-ERR [SYS/TEMP] too many connections, try later\r\n"))
 }

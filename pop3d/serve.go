@@ -11,6 +11,7 @@ import (
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
+	"pennypost/pop3d/front"
 )
 
 // Sections are the sections of mail.toml that pop3d reads.
@@ -59,5 +60,5 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 		}
 	}
 	return listen.ServeAll(ctx, listeners, srv.Limits,
-		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "pop3s") }, func(_ string, c net.Conn) { Refuse(c) })
+		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "pop3s") }, func(_ string, c net.Conn) { front.Refuse(c) })
 }

@@ -2,57 +2,43 @@ package pop3d
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"pennypost/internal/certs"
 	"pennypost/internal/line"
 	"pennypost/login"
+	"pennypost/pop3d/front"
 )
 
 const (
 	bufferSize  = 4 << 10
 	mostPending = 32 << 10        // octets of replies that wait
 	longestLine = 255             // RFC 2449 section 4, with CRLF
-	longestSASL = 12288           // RFC 5034 section 4
 	mostErrors  = 20              // commands that made no sense
-	mostLogins  = 3               // wrong passwords
 	writeTime   = 2 * time.Minute // one write may take
 )
 
-var (
-	errTooMany = errors.New("too many errors")
-	errLogins  = errors.New("too many wrong logins")
-	errEarly   = errors.New("octets after STLS and before TLS")
-)
+var errTooMany = errors.New("too many errors")
 
 // session is one connection.
 type session struct {
-	srv      *Server
-	raw      net.Conn // the socket
-	conn     net.Conn // raw, or TLS on it
-	in       *line.Reader
-	out      []byte // replies that wait for the input to be drained
-	implicit bool
-	secure   bool // TLS is there
-	ip       string
-	remote   netip.Addr
-	ctx      context.Context
+	srv   *Server
+	conn  net.Conn
+	in    *line.Reader
+	out   []byte // replies that wait for the input to be drained
+	early []byte // came after the login, and is read first
+	sasl  string // what CAPA tells of it
+	ip    string
+	ctx   context.Context
 
-	state     state
-	name      string // of USER
 	identity  *login.Identity
 	unwatch   func() // ends the watching of its credential
 	drop      *maildrop
 	errors    int
-	logins    int
 	ended     bool
 	broken    error // why the session ended if not by QUIT
 	stopping  atomic.Bool
@@ -61,14 +47,11 @@ type session struct {
 	deletedSz int64
 }
 
-func newSession(srv *Server, conn net.Conn, implicit bool) *session {
-	s := &session{srv: srv, raw: conn, conn: conn, implicit: implicit, state: authorization}
+func newSession(srv *Server, conn net.Conn, id *login.Identity, drop *maildrop, h hello) *session {
+	s := &session{srv: srv, conn: conn, identity: id, drop: drop, early: h.early, sasl: h.sasl}
 	s.in = line.NewReader(reader{s}, bufferSize)
-	if addr := conn.RemoteAddr(); addr != nil {
-		if ap, err := netip.ParseAddrPort(addr.String()); err == nil {
-			s.remote = ap.Addr().Unmap()
-			s.ip = s.remote.String()
-		}
+	if h.remote.IsValid() {
+		s.ip = h.remote.String()
 	}
 	return s
 }
@@ -77,6 +60,10 @@ func newSession(srv *Server, conn net.Conn, implicit bool) *session {
 type reader struct{ s *session }
 
 func (r reader) Read(p []byte) (int, error) {
+	if n := copy(p, r.s.early); n > 0 {
+		r.s.early = r.s.early[n:]
+		return n, nil
+	}
 	if err := r.s.flush(); err != nil {
 		return 0, err
 	}
@@ -97,33 +84,23 @@ func (srv *Server) idle() time.Duration {
 // interrupt ends the wait for the next command: the server is going down. Nothing is removed.
 func (s *session) interrupt() {
 	s.stopping.Store(true)
-	s.raw.SetReadDeadline(time.Unix(1, 0))
+	s.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 func (s *session) close() {
 	if s.unwatch != nil {
 		s.unwatch()
 	}
-	if s.drop != nil {
-		user := s.identity.Account.Path().String()
-		s.srv.Log.Logout("pop3", s.ip, user, s.fetched, s.deleted, s.deletedSz, s.broken)
-		s.drop.close()
-	}
+	user := s.identity.Account.Path().String()
+	s.srv.Log.Logout("pop3", s.ip, user, s.fetched, s.deleted, s.deletedSz, s.broken)
+	s.drop.close()
 	s.in.Release()
 	s.conn.Close()
-	if s.conn != s.raw {
-		s.raw.Close()
-	}
 }
 
 func (s *session) serve(ctx context.Context) {
 	s.ctx = ctx
-	if s.implicit {
-		if err := s.handshake(); err != nil {
-			return
-		}
-	}
-	s.ok("POP3 server ready at " + s.srv.Hostname)
+	s.ok("logged in")
 	for !s.ended {
 		if err := s.command(); err != nil {
 			s.broken = err
@@ -152,19 +129,16 @@ func (s *session) command() error {
 	if !ok {
 		return s.wrong("unknown command")
 	}
-	if v.in&s.state == 0 {
+	if v.in&transaction == 0 {
 		return s.wrong(v.suggested)
 	}
-	args, ok := words(rest, v.max)
+	args, ok := front.Words(rest, v.max)
 	if !ok || len(args) < v.min {
 		return s.wrong("wrong number of arguments for " + v.name)
 	}
 	reply := v.answer(s, args)
 	if reply != "" {
 		s.out = append(append(s.out, reply...), "\r\n"...)
-		if strings.HasPrefix(reply, "-ERR") && s.state == authorization {
-			s.errors++
-		}
 	}
 	if s.broken != nil {
 		return s.broken
@@ -176,18 +150,6 @@ func (s *session) command() error {
 		return s.flush()
 	}
 	return nil
-}
-
-// words splits at single spaces into at most max words, the last of which may have spaces: a
-// password has them. ok is false when there is more than there may be.
-func words(rest string, max int) (args []string, ok bool) {
-	if max == 0 {
-		return nil, strings.Trim(rest, " ") == ""
-	}
-	if rest == "" {
-		return nil, true
-	}
-	return strings.SplitN(rest, " ", max), true
 }
 
 // wrong answers what is no command here; too much of it ends the session.
@@ -219,25 +181,4 @@ func (s *session) flush() error {
 		s.out = nil
 	}
 	return err
-}
-
-// handshake turns the connection into a TLS one. What was said before is forgotten (RFC 2595 section 4).
-func (s *session) handshake() error {
-	conn := tls.Server(certs.Watch(s.raw), s.srv.TLS)
-	s.raw.SetDeadline(time.Now().Add(handshakeTime))
-	ctx, cancel := context.WithTimeout(s.ctx, handshakeTime)
-	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
-		s.srv.Log.TLSFail(s.ip, err)
-		s.broken = err
-		return err
-	}
-	s.raw.SetDeadline(time.Time{})
-	if s.stopping.Load() {
-		return io.EOF
-	}
-	s.in.Release()
-	s.conn, s.secure, s.name = conn, true, ""
-	s.in = line.NewReader(reader{s}, bufferSize)
-	return nil
 }

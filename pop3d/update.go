@@ -8,13 +8,10 @@ import (
 	"pennypost/maildir"
 )
 
-// quit answers QUIT. After a login it is the UPDATE state (RFC 1939 section 6): the one moment
+// quit answers QUIT: the UPDATE state (RFC 1939 section 6): the one moment
 // at which messages are removed.
 func (s *session) quit([]string) string {
 	s.ended = true
-	if s.state == authorization {
-		return "+OK bye"
-	}
 	failed := s.update()
 	if failed > 0 {
 		return "-ERR [SYS/TEMP] " + strconv.Itoa(failed) + " messages could not be removed"

@@ -56,6 +56,13 @@ func (r *Reader) Release() {
 	r.buf, r.whole, r.at, r.end = nil, nil, 0, 0
 }
 
+// Taken is what is there already, for another reader; the buffer it was in is given back.
+func (r *Reader) Taken() []byte {
+	early := append([]byte(nil), r.buf[r.at:r.end]...)
+	r.Release()
+	return early
+}
+
 // Buffered is how many octets are there already: answers need not be flushed while there are some.
 func (r *Reader) Buffered() int { return r.end - r.at }
 

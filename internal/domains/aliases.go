@@ -66,12 +66,23 @@ func ParseAliases(file, text, domain string) (*Aliases, error) {
 			errs = append(errs, fmt.Errorf("%s:%d: %w", file, line, err))
 		}
 	}
+	aliasLines(text, func(first, last int, entry string, err error) {
+		if err == nil {
+			err = a.add(entry, domain, first, last)
+		}
+		if err != nil {
+			wrong(first, err)
+		}
+	})
+	return a, errors.Join(errs...)
+}
+
+// aliasLines gives each entry of an aliases file with its lines, joined to one; err is set for a line that belongs to none.
+func aliasLines(text string, each func(first, last int, entry string, err error)) {
 	first, last, entry := 0, 0, []string(nil)
 	finish := func() {
 		if len(entry) > 0 {
-			if err := a.add(strings.Join(entry, " "), domain, first, last); err != nil {
-				wrong(first, err)
-			}
+			each(first, last, strings.Join(entry, " "), nil)
 		}
 	}
 	n := 0
@@ -84,14 +95,13 @@ func ParseAliases(file, text, domain string) (*Aliases, error) {
 		case goesOn && len(entry) > 0:
 			entry, last = append(entry, line), n
 		case goesOn:
-			wrong(n, errors.New("starts with a space, but there is no line to go on with"))
+			each(n, n, "", errors.New("starts with a space, but there is no line to go on with"))
 		default:
 			finish()
 			first, last, entry = n, n, []string{line}
 		}
 	}
 	finish()
-	return a, errors.Join(errs...)
 }
 
 // uncomment removes a comment: a # at the start or after a space, outside quotes. Some addresses have one inside.

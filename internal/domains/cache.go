@@ -41,6 +41,7 @@ type domainState struct {
 
 	mu    sync.RWMutex
 	users map[string]*user         // those that exist and were asked for
+	unix  map[string]*unixUser     // Unix users that were asked for
 	none  map[string]time.Duration // names that were nobody's, and when: detail, aliases, guesses
 }
 
@@ -144,7 +145,7 @@ func (d *Domains) mounted() error {
 
 // domainFiles and userFiles are what is read of each directory; lists/, dkim/, credentials/ have other readers.
 var (
-	domainFiles = []string{"aliases", "separators", "path", "layout", "delimiter", "prefix", "quota", "programs", "detail_folders"}
+	domainFiles = []string{"aliases", "system", "separators", "path", "layout", "delimiter", "prefix", "quota", "programs", "detail_folders"}
 	userFiles   = []string{"forward", "path", "layout", "delimiter", "prefix", "quota", "programs", "detail_folders"}
 )
 

@@ -6,6 +6,7 @@ Package domains reads the directories that say which mail is ours: domains(5), a
 	        credentials/NAME  quota  forward  detail_folders …     one small text file a setting
 	DIR/example.org/aliases              name: target, target      *: is the catch-all
 	DIR/example.org/{quota,separators,…} defaults of the domain
+	DIR/example.org/system               its users are this host's Unix users as well; /etc/aliases is asked first
 
 Nothing is compiled: what is read is remembered and looked at again when its directory or file has changed,
 at most a second later. An error of the disk is an error here (the caller defers), never "no such user".
@@ -22,6 +23,7 @@ import (
 
 	"pennypost/internal/address"
 	"pennypost/internal/config"
+	"pennypost/internal/passwd"
 )
 
 // Domains answers from one directory of domains. It is safe for concurrent use.
@@ -33,6 +35,7 @@ type Domains struct {
 	mu    sync.RWMutex
 	names map[string]*link   // by the name asked for, alias domains too
 	real  map[string]*domain // by directory
+	etc   etcAliases
 }
 
 // Settings are the values of mail.toml that a domain or an account may override.
@@ -47,6 +50,18 @@ type Settings struct {
 	Origin        string   // completes bare addresses; whose postmaster is that of domains without one
 	Programs      bool     // program lines in forward files of virtual users
 	DetailFolders []string // folders mail for user+folder goes into
+
+	// Of domains with the file system:
+	System   bool         // it is one; by that file alone
+	Unix     UnixUsers    // who knows their users
+	UnixPath string       // "~/Maildir"
+	Aliases  string       // "/etc/aliases"; "" none
+	Root     address.Path // who reads root's mail where no alias says
+}
+
+// UnixUsers knows the Unix users of this host; *passwd.Lookup does.
+type UnixUsers interface {
+	User(name string) (*passwd.User, error)
 }
 
 // Open reads dir on demand.
@@ -82,6 +97,10 @@ func FromConfig(c *config.Config) *Domains {
 		Origin:        c.Origin,
 		Programs:      c.Mail.Programs,
 		DetailFolders: c.Mail.DetailFolders,
+		Unix:          unixUsers(c),
+		UnixPath:      c.Unix.Path,
+		Aliases:       c.Unix.Aliases,
+		Root:          root(c.Unix.Root),
 	})
 }
 
@@ -98,12 +117,12 @@ const (
 // Answer is what Lookup found.
 type Answer struct {
 	Kind    Kind
-	Account *Account       // Mailbox; shared, not to be changed
+	Account *Account       // Mailbox, and an Alias that names itself among its targets; shared, not to be changed
 	Detail  string         // Mailbox: what stood after the separator, "" for none
 	Targets []address.Path // Alias: as written, bare names completed with the domain; not expanded further, not to be changed
 }
 
-// Account is a mailbox of a virtual user.
+// Account is a mailbox of a virtual user, or of a Unix user.
 type Account struct {
 	User          string // directory name: NFC, lower case
 	Domain        string // directory name of the domain itself, not of an alias domain
@@ -116,6 +135,7 @@ type Account struct {
 	DetailFolders []string      // folders mail for user+folder goes into
 	Forward       []ForwardLine // empty: keep
 	Postmaster    bool          // never refused for quota
+	Unix          *passwd.User  // of a Unix user, whose mail is touched under this uid alone; nil: it is vmail's
 }
 
 // Path is user@domain.
@@ -135,8 +155,8 @@ type ForwardLine struct {
 }
 
 // Plain reports whether mail for the account needs nothing decided at delivery: no forward, no rules; the
-// link-ready form is possible.
-func (a *Account) Plain() bool { return len(a.Forward) == 0 }
+// link-ready form is possible. A Unix user's ~/.forward is for that user's own processes to read.
+func (a *Account) Plain() bool { return len(a.Forward) == 0 && a.Unix == nil }
 
 // Local reports whether the domain is ours.
 func (d *Domains) Local(domain string) (bool, error) {
@@ -153,7 +173,8 @@ func (d *Domains) Name(domain string) (string, error) {
 	return dom.name, nil
 }
 
-// Lookup says what to is: whole local part, alias, part before the first separator, catch-all, in this order.
+// Lookup says what to is: whole local part, alias, part before the first separator, catch-all, in this order. In a domain of
+// Unix users aliases go first, as they do with sendmail: "alice: bob" there is how alice's mail is given to bob.
 //
 // A bare local part is one of the origin domain. postmaster exists in every domain of ours (RFC 5321 section
 // 4.5.1): where nobody is it, its mail goes to postmaster of the origin domain, and where nobody is that, to the
@@ -211,11 +232,16 @@ func (d *Domains) find(dom *domain, name string) (Answer, error) {
 		return Answer{}, st.aliasErr
 	case len(st.aliases.CatchAll) > 0:
 		return Answer{Kind: Alias, Targets: st.aliases.CatchAll}, nil
+	case st.settings.System:
+		return d.lastOfSystem(dom, name)
 	}
 	return Answer{Kind: Unknown}, nil
 }
 
 func (d *Domains) exact(dom *domain, st *domainState, name, detail string) (Answer, bool, error) {
+	if st.settings.System {
+		return d.exactSystem(dom, st, name, detail)
+	}
 	user, err := st.user(d, dom, name)
 	switch {
 	case err != nil:
@@ -283,7 +309,7 @@ func (d *Domains) Login(name string) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := st.user(d, dom, normalise(local))
+	user, err := st.anybody(d, dom, normalise(local))
 	switch {
 	case err != nil:
 		return nil, err
@@ -347,7 +373,7 @@ func (d *Domains) leadsTo(a *Account, to address.Path, depth int) (bool, error) 
 	case Mailbox:
 		return found.Account.User == a.User && found.Account.Domain == a.Domain, nil
 	case Alias:
-		if depth == 0 {
+		if depth == 0 || found.Account != nil && (found.Account.User != a.User || found.Account.Domain != a.Domain) {
 			return false, nil
 		}
 		for _, target := range found.Targets {

@@ -56,6 +56,10 @@ func (s *Settings) override(dir string, seen snapshot) error {
 			return nil
 		}},
 		{"path", s.setPath},
+		{"system", func(string) error {
+			s.System = true
+			return nil
+		}},
 		{"layout", func(v string) error {
 			if v != "maildir++" && v != "fs" {
 				return fmt.Errorf("holds %q, and may be maildir++ or fs", v)
@@ -117,10 +121,14 @@ func (s *Settings) override(dir string, seen snapshot) error {
 }
 
 func (s *Settings) setPath(v string) error {
+	if strings.HasPrefix(v, "~/") && filepath.Clean(v) == v {
+		s.UnixPath = v
+		return nil
+	}
 	if !filepath.IsAbs(v) || !strings.Contains(v, "%n") && !strings.Contains(v, "%u") {
 		return fmt.Errorf("holds %q: write a full path with %%n or %%u in it", v)
 	}
-	s.MailPath = v
+	s.MailPath, s.UnixPath = v, v
 	return nil
 }
 
@@ -146,11 +154,19 @@ func readUser(dom *domain, st *domainState, dir string) *userState {
 	if us.err = s.override(dir, us.seen); us.err != nil {
 		return us
 	}
-	name := filepath.Base(dir)
-	us.account = &Account{
+	us.account = s.account(dom, st, filepath.Base(dir))
+	if us.seen.has("forward") {
+		us.account.Forward, us.forwardErr = readForward(dir+"/forward", us.account, s.Programs)
+	}
+	return us
+}
+
+// account is the account of a name with these settings.
+func (s *Settings) account(dom *domain, st *domainState, name string) *Account {
+	return &Account{
 		User:          name,
 		Domain:        dom.name,
-		Dir:           dir,
+		Dir:           dom.dir + "/users/" + name,
 		Maildir:       filepath.Clean(expand(s.MailPath, name, dom.name)),
 		Layout:        s.Layout,
 		Delimiter:     s.Delimiter,
@@ -159,10 +175,6 @@ func readUser(dom *domain, st *domainState, dir string) *userState {
 		DetailFolders: s.DetailFolders,
 		Postmaster:    st.isPostmaster(dom, name),
 	}
-	if us.seen.has("forward") {
-		us.account.Forward, us.forwardErr = readForward(dir+"/forward", us.account, s.Programs)
-	}
-	return us
 }
 
 // isPostmaster: the account has the name, or the alias of that name leads to it.

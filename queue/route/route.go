@@ -10,7 +10,7 @@ Package route says where mail for an address goes, at every attempt anew: nothin
 	                        ▼
 	               smtp://HOST:PORT  lmtp:…  command:NAME  error:5.1.2 text  mx (DNS decides)
 
-A site key names what shares one window of the scheduler: "local", "smtp://relay.example.org:587", "command:NAME", or,
+A site key names what shares one window of the scheduler: "local", "unix:alice" (a deliver-local of that Unix user), "smtp://relay.example.org:587", "command:NAME", or,
 when DNS has answered, the key deliver-remote gave (order(5)). "mx:example.org" stands for a domain that DNS has not been asked about.
 */
 package route
@@ -21,6 +21,7 @@ import (
 
 	"pennypost/internal/address"
 	"pennypost/internal/domains"
+	"pennypost/internal/passwd"
 	"pennypost/internal/srs"
 	"pennypost/internal/status"
 )
@@ -44,6 +45,11 @@ type Table struct {
 // LocalSite is the site key of deliver-local.
 const LocalSite = "local"
 
+const unixSite = "unix:"
+
+// Local reports whether a site key is of mail that stays on this host: that of deliver-local, or of a Unix user's.
+func Local(key string) bool { return key == LocalSite || strings.HasPrefix(key, unixSite) }
+
 var localSites = []string{LocalSite}
 
 // Target is where a recipient goes.
@@ -53,10 +59,19 @@ type Target struct {
 	Outside bool           // leaves this host
 	Domain  string         // Sites[0] is "mx:"+Domain: ask DNS
 	Result  *status.Result // refused: error: routes and unknown users
+	Unix    *passwd.User   // Sites[0] is "unix:"+Name: delivered as this user
 }
 
 // Local reports whether deliver-local gets it.
-func (t *Target) Local() bool { return len(t.Sites) > 0 && t.Sites[0] == LocalSite }
+func (t *Target) Local() bool { return len(t.Sites) > 0 && Local(t.Sites[0]) }
+
+// mailbox is where mail for an account goes.
+func mailbox(to address.Path, a *domains.Account) Target {
+	if a == nil || a.Unix == nil {
+		return Target{To: to, Sites: localSites}
+	}
+	return Target{To: to, Sites: []string{unixSite + a.Unix.Name}, Unix: a.Unix}
+}
 
 // Route says where to goes. More than one target, or one that differs from to, is an alias expanded. The error is the disk's: try later.
 func (t *Table) Route(from, to address.Path) ([]Target, error) {
@@ -118,8 +133,11 @@ func (e *expansion) add(to address.Path, depth int) error {
 	}
 	switch answer.Kind {
 	case domains.Mailbox:
-		e.targets = append(e.targets, Target{To: to, Sites: localSites})
+		e.targets = append(e.targets, mailbox(to, answer.Account))
 	case domains.Alias:
+		if answer.Account != nil { // "alice: alice, bob"
+			e.targets = append(e.targets, mailbox(to, answer.Account))
+		}
 		for _, target := range answer.Targets {
 			if err := e.add(target, depth+1); err != nil || e.tooMuch {
 				return err

@@ -118,7 +118,7 @@ func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequ
 		uids.Add(list[i].uid)
 		f.account.charge(a.size, 1)
 	}
-	f.rotateIfLong()
+	f.rotateIfLong(false)
 	return uids, nil
 }
 
@@ -192,37 +192,26 @@ func (f *Folder) CopyWith(ctx context.Context, uids sequence.Set, dst *Folder, m
 	if err := dst.fits(list); err != nil {
 		return nil, nil, err
 	}
-	linked := make([]string, 0, len(list))
-	defer func() {
-		for _, name := range linked {
-			dst.disk.Remove(name)
-		}
-	}()
-	for i := range list { // into tmp/ first: cur/ then gets all of them in one burst
-		temp := "tmp/" + copies[i].key
-		if err := f.linkTo(&list[i], dst, temp); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				err = ErrExpunged
-			}
-			return nil, nil, err
-		}
-		linked = append(linked, temp)
-	}
-	dst.mu.Lock()
-	defer dst.mu.Unlock()
-	done, err := dst.begin(ctx)
+	place, done, err := f.linker(list, copies, dst)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer done()
-	if err := dst.enter(copies, func(i int) error { return dst.disk.RenameNew(linked[i], copies[i].path()) }); err != nil {
+	dst.mu.Lock()
+	defer dst.mu.Unlock()
+	unlock, err := dst.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	if err := dst.enter(copies, place); err != nil {
 		return nil, nil, err
 	}
 	for i := range copies {
 		to = append(to, copies[i].uid)
 		dst.account.charge(weight(&list[i]), 1)
 	}
-	dst.rotateIfLong()
+	dst.rotateIfLong(false)
 	return from, to, nil
 }
 
@@ -238,6 +227,62 @@ func (f *Folder) pick(ctx context.Context, uids sequence.Set) (list []entry, err
 		return true
 	})
 	return list, nil
+}
+
+// linker gives what puts copies into cur/ of another folder: by a second name for the same file, one system call each, where both
+// folders are of one account and its file system knows links; else what is copied lies in tmp/ already and is renamed. done clears away
+// what was not.
+func (f *Folder) linker(list, copies []entry, dst *Folder) (place func(i int) error, done func(), err error) {
+	if f.account == dst.account {
+		if way, err := f.account.way(f.dir, dst.dir); err == nil {
+			place = func(i int) error { return f.linkBy(way, &list[i], dst, copies[i].path()) }
+			if probe := "tmp/" + copies[0].key; f.linkBy(way, &list[0], dst, probe) == nil {
+				dst.disk.Remove(probe)
+				return place, func() { way.Close() }, nil
+			}
+			way.Close()
+		}
+	}
+	linked := make([]string, 0, len(list))
+	done = func() {
+		for _, name := range linked {
+			dst.disk.Remove(name)
+		}
+	}
+	for i := range list {
+		temp := "tmp/" + copies[i].key
+		if err := f.linkTo(&list[i], dst, temp); err != nil {
+			done()
+			if errors.Is(err, fs.ErrNotExist) {
+				err = ErrExpunged
+			}
+			return nil, nil, err
+		}
+		linked = append(linked, temp)
+	}
+	return func(i int) error { return dst.disk.RenameNew(linked[i], copies[i].path()) }, done, nil
+}
+
+// way is the account's directory with the directories of messages of two folders held open, for as long as many go from one to the other.
+func (a *Account) way(from, to string) (durable.Disk, error) {
+	disk, err := a.open(a.root)
+	if err == nil {
+		disk.Hold(filepath.Join(from, "cur"), filepath.Join(from, "new"), filepath.Join(to, "cur"))
+	}
+	return disk, err
+}
+
+// linkBy gives the message's file a second name in another folder of the account. ErrExpunged when there is no file any more.
+func (f *Folder) linkBy(way durable.Disk, e *entry, dst *Folder, name string) error {
+	to := filepath.Join(dst.dir, name)
+	err := way.Link(filepath.Join(f.dir, e.path()), to)
+	for try := 0; errors.Is(err, fs.ErrNotExist) && try < 3; try++ { // renamed since
+		if !f.find(e) {
+			return ErrExpunged
+		}
+		err = way.Link(filepath.Join(f.dir, e.path()), to)
+	}
+	return err
 }
 
 // linkTo gives the message's file a second name in another folder, or copies it where that cannot be.
@@ -349,6 +394,11 @@ func (f *Folder) moveAll(list []entry, dst *Folder) (from, to []uint32, err erro
 	if err := f.reserve(f.totals.uidNext, modseq); err != nil {
 		return nil, nil, err
 	}
+	way, err := f.account.way(f.dir, dst.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer way.Close()
 	var moved []entry
 	var last error
 	for i := range list {
@@ -356,7 +406,7 @@ func (f *Folder) moveAll(list []entry, dst *Folder) (from, to []uint32, err erro
 		wasNew, sum := e.state&inNew != 0, hashName(e.key+e.ending())
 		next := e
 		next.state, next.cache, next.info, next.letters = recent, 0, "", dst.letters
-		if err := f.rename(&e, dst, &next); err != nil {
+		if err := f.rename(way, &e, dst, &next); err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
 				last = err
 				break
@@ -383,17 +433,17 @@ func (f *Folder) moveAll(list []entry, dst *Folder) (from, to []uint32, err erro
 	for i := range moved {
 		to = append(to, moved[i].uid)
 	}
-	f.rotateIfLong()
-	dst.rotateIfLong()
+	f.rotateIfLong(false)
+	dst.rotateIfLong(false)
 	return from, to, last
 }
 
 // rename moves one file into cur/ of another folder of the account, under its own key if that is free there.
-func (f *Folder) rename(e *entry, dst *Folder, next *entry) error {
+func (f *Folder) rename(way durable.Disk, e *entry, dst *Folder, next *entry) error {
 	from := func() string { return filepath.Join(f.dir, e.path()) }
 	to := func() string { return filepath.Join(dst.dir, next.path()) }
 	for try := 0; ; try++ {
-		err := f.account.disk.RenameNew(from(), to())
+		err := way.RenameNew(from(), to())
 		switch {
 		case err == nil || try > 3:
 			return err

@@ -74,7 +74,7 @@ func (f *Folder) each(ctx context.Context, uids sequence.Set, do func(batch []en
 		if len(list) > 0 {
 			last = list[len(list)-1].uid
 			if err = do(list); err == nil {
-				f.rotateIfLong()
+				f.rotateIfLong(more)
 			}
 		}
 		done()
@@ -281,7 +281,12 @@ func (f *Folder) Delete(ctx context.Context, uids sequence.Set) (gone sequence.S
 }
 
 func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*entry) bool) (gone sequence.Set, err error) {
+	var grave *grave
+	defer func() { grave.close() }()
 	err = f.each(ctx, uids, func(list []entry) error {
+		if grave == nil {
+			grave = f.dig(time.Now())
+		}
 		modseq := f.nextModSeq()
 		if err := f.reserve(f.totals.uidNext, modseq); err != nil {
 			return err
@@ -295,11 +300,11 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 				continue
 			}
 			wasNew, sum := e.state&inNew != 0, hashName(e.key+e.ending())
-			err := f.discard(e)
+			err := f.discard(e, grave)
 			for try := 0; errors.Is(err, fs.ErrNotExist) && try < 5; try++ { // renamed since; or removed, which is what we wanted
 				if err = nil; f.find(e) {
 					wasNew, sum = e.state&inNew != 0, hashName(e.key+e.ending())
-					err = f.discard(e)
+					err = f.discard(e, grave)
 				}
 			}
 			if errors.Is(err, fs.ErrNotExist) { // it is renamed all the time, and stays
@@ -341,11 +346,9 @@ func (f *Folder) entered(sum uint64) {
 }
 
 // discard moves a message's file to the undelete area of today, or unlinks it where none is kept or there is no room.
-func (f *Folder) discard(e *entry) error {
-	if f.account.o.ExpungedDays > 0 {
-		name := "cur/" + e.key + ",F=" + escapeFolder(f.dir) + string(letters([]byte(":2,"), e.flags, e.letters))
-		err := f.account.toExpunged(f.dir, e.path(), name, time.Now())
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
+func (f *Folder) discard(e *entry, to *grave) error {
+	if to != nil {
+		if err := to.take(e); err == nil || errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -15,7 +15,7 @@ func (a *Account) expungedArea(now time.Time) (durable.Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	day := base + ".expunged/" + now.UTC().Format("2006-01-02")
+	day := dayOf(base, now)
 	for _, dir := range []string{base + ".expunged", day, day + "/tmp", day + "/new", day + "/cur"} {
 		if err := above.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -24,31 +24,72 @@ func (a *Account) expungedArea(now time.Time) (durable.Disk, error) {
 	return a.open(filepath.Join(filepath.Dir(a.root), day))
 }
 
+func dayOf(base string, now time.Time) string {
+	return base + ".expunged/" + now.UTC().Format("2006-01-02")
+}
+
 // aboveRoot is the directory the Maildir lies in, and its name there: renames to the undelete area cross the root.
 func (a *Account) aboveRoot() (durable.Disk, string, error) {
 	a.once.Do(func() { a.above, a.aboveErr = a.open(filepath.Dir(a.root)) })
 	return a.above, filepath.Base(a.root), a.aboveErr
 }
 
-// toExpunged renames a file of a folder into the undelete area.
-func (a *Account) toExpunged(dir, path, name string, now time.Time) error {
-	above, base, err := a.aboveRoot()
-	if err != nil {
-		return err
+// grave is the way from a folder to the undelete area of today. Both ends are held open while messages go: a rename is then one system
+// call.
+type grave struct {
+	folder *Folder
+	disk   durable.Disk // what the Maildir lies in
+	from   string       // the folder there, with a slash
+	to     string       // DATE/cur there, with a slash
+	mark   string       // ",F=" and the folder, for the names
+}
+
+// dig opens the way; nil where nothing is kept, or where it cannot be had: then files are unlinked.
+func (f *Folder) dig(now time.Time) *grave {
+	a := f.account
+	if a.o.ExpungedDays <= 0 {
+		return nil
 	}
-	to := base + ".expunged/" + now.UTC().Format("2006-01-02") + "/" + name
-	from := filepath.Join(base, dir, path)
-	err = above.RenameNew(from, to)
+	disk, err := a.open(filepath.Dir(a.root))
+	if err != nil {
+		return nil
+	}
+	base := filepath.Base(a.root)
+	g := &grave{folder: f, disk: disk, from: filepath.Join(base, f.dir) + "/", to: dayOf(base, now) + "/cur/", mark: ",F=" + escapeFolder(f.dir)}
+	disk.Hold(g.from+"cur", g.from+"new")
+	if disk.Hold(g.to[:len(g.to)-1]) != nil && g.make(now) == nil {
+		disk.Hold(g.to[:len(g.to)-1])
+	}
+	return g
+}
+
+// make makes the area of today.
+func (g *grave) make(now time.Time) error {
+	area, err := g.folder.account.expungedArea(now)
+	if err == nil {
+		area.Close()
+	}
+	return err
+}
+
+func (g *grave) close() {
+	if g != nil {
+		g.disk.Close()
+	}
+}
+
+// take renames the file of a message into the area.
+func (g *grave) take(e *entry) error {
+	from, to := g.from+e.path(), g.to+e.key+g.mark+string(letters([]byte(":2,"), e.flags, e.letters))
+	err := g.disk.RenameNew(from, to)
 	if errors.Is(err, fs.ErrNotExist) { // the file, or the area of today
-		area, areaErr := a.expungedArea(now)
-		if areaErr != nil {
+		if areaErr := g.make(time.Now()); areaErr != nil {
 			return areaErr
 		}
-		area.Close()
-		err = above.RenameNew(from, to)
+		err = g.disk.RenameNew(from, to)
 	}
 	if errors.Is(err, fs.ErrExist) { // the same key went today already
-		err = above.RenameNew(from, base+".expunged/"+now.UTC().Format("2006-01-02")+"/cur/"+newKey(now, a.host, 0, 0)+":2,")
+		err = g.disk.RenameNew(from, g.to+newKey(time.Now(), g.folder.account.host, 0, 0)+":2,")
 	}
 	return err
 }
@@ -59,5 +100,5 @@ func (a *Account) moveDir(dir, to string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return above.RenameNew(filepath.Join(base, dir), base+".expunged/"+now.UTC().Format("2006-01-02")+"/"+to)
+	return above.RenameNew(filepath.Join(base, dir), dayOf(base, now)+"/"+to)
 }

@@ -331,9 +331,14 @@ func (f *Folder) leaveLog(old uint64) {
 	}
 }
 
-// rotateIfLong begins a generation when the log is long against the snapshot.
-func (f *Folder) rotateIfLong() {
-	most := min(max(128<<10, int64(f.totals.messages)*100/8), 4<<20)
+// rotateIfLong begins a generation when the log is long against the snapshot; where more is to follow at once, only when it is as
+// long as any may be.
+func (f *Folder) rotateIfLong(more bool) {
+	const longest = 4 << 20
+	most := min(max(128<<10, int64(f.totals.messages)*100/8), longest)
+	if more {
+		most = longest
+	}
 	if f.pos > most {
 		if err := errors.Join(f.thin(), f.startOver()); err != nil {
 			f.opened = false

@@ -197,7 +197,7 @@ func (f *Folder) sync(ctx context.Context) error {
 	if len(gone)+len(found.changed)+len(found.added) == 0 {
 		return f.write(&record{kind: recState})
 	}
-	f.rotateIfLong()
+	f.rotateIfLong(false)
 	return nil
 }
 

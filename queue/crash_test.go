@@ -53,6 +53,78 @@ func accept(s *Spool, id, body string, ready bool) error {
 	return w.Commit()
 }
 
+// acceptJudged is accept of a message whose verdict stands before it and is known after it.
+func acceptJudged(s *Spool, id, body string, ready bool) error {
+	var w *Writer
+	var err error
+	if ready {
+		if w, err = s.BeginReady("mx", id); err == nil {
+			_, err = w.Write([]byte("Return-Path: <alice@example.net>\nDelivered-To: bob@example.org\n"))
+		}
+	} else {
+		w, err = s.Begin("mx", &Envelope{ID: id, Via: "mx", From: alice, Rcpts: []Rcpt{{N: 1, To: bob}}})
+	}
+	if err != nil {
+		return err
+	}
+	w.Later(300)
+	for i := 0; err == nil && i < len(body); i += 1000 {
+		_, err = w.Write([]byte(body[i:min(i+1000, len(body))]))
+	}
+	if err == nil {
+		err = w.Fill("spf=pass dmarc=pass", func(size int) []byte {
+			b := ""
+			if ready {
+				b = ChecksField + "spf=pass dmarc=pass\n"
+			}
+			return []byte(b + "X: " + strings.Repeat(".", max(size-len(b)-4, 5)) + "\n")
+		})
+	}
+	if err != nil {
+		w.Abort()
+		return err
+	}
+	return w.Commit()
+}
+
+// TestJudgedCut: what is filled in later survives a cut as everything else does, in small and large messages and both forms.
+func TestJudgedCut(t *testing.T) {
+	id := "0fk2v9qk3x7m2c000-a"
+	for _, ready := range []bool{false, true} {
+		for _, body := range []string{message, strings.Repeat(message, 5000)} {
+			cuts(t, func(s *Spool) error { return acceptJudged(s, id, body, ready) },
+				func(t *testing.T, after *Spool, err error) {
+					text, there := whole(t, after)[id]
+					if err == nil && !there {
+						t.Error("acknowledged, then lost")
+					}
+					if there && (!strings.HasPrefix(text, "X: .") || !strings.HasSuffix(text, ".\n"+body)) {
+						t.Errorf("%d octets: %.300q", len(text), text)
+					}
+					if !there {
+						return
+					}
+					err = after.Scan(func(f Found) error {
+						m, err := after.Load(f.Name, true)
+						if err == nil {
+							defer m.Close()
+							var wire int64
+							b := make([]byte, m.Size)
+							m.File.ReadAt(b, m.Header)
+							if wire = m.Size + int64(strings.Count(string(b), "\n")); m.Env.Checks != "spf=pass dmarc=pass" || m.Wire != wire {
+								t.Errorf("checks %q, wire %d for %d", m.Env.Checks, m.Wire, wire)
+							}
+						}
+						return err
+					}, NewDirs()...)
+					if err != nil {
+						t.Error(err)
+					}
+				})
+		}
+	}
+}
+
 // cuts runs work once for every step at which the power may go, with every kind of luck, and gives
 // the disk afterwards to check.
 func cuts(t *testing.T, work func(s *Spool) error, check func(t *testing.T, after *Spool, err error)) {

@@ -18,10 +18,10 @@ import (
 type Message struct {
 	ID     string
 	Name   string // below the spool: "in/mx/new/0fk…-a", "q/20261122/0430/0fk…-a"
-	Ready  bool   // link-ready: Env then holds what Return-Path and Delivered-To say
+	Ready  bool   // link-ready: Env then holds what Return-Path, Delivered-To and X-Pennypost-Checks say
 	Env    *Envelope
 	Header int64 // offset of the first octet of the message
-	Bare   int64 // link-ready: offset of what follows Return-Path and Delivered-To, else Header
+	Bare   int64 // link-ready: offset of what follows the fields that are its envelope, else Header
 	Size   int64 // octets of the message, without envelope
 	Wire   int64 // with CRLF line ends; 0 when not known
 	File   durable.File
@@ -111,7 +111,7 @@ func (m *Message) load(buf []byte) error {
 	return nil
 }
 
-// loadReady makes an envelope of the first two header fields.
+// loadReady makes an envelope of the first header fields.
 func (m *Message) loadReady(buf []byte, size, wire int64, hash string) error {
 	st, err := m.File.Stat()
 	if err != nil {
@@ -124,21 +124,25 @@ func (m *Message) loadReady(buf []byte, size, wire int64, hash string) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	from, to, bare, err := parseReady(buf[:n])
+	from, to, checks, bare, err := parseReady(buf[:n])
 	if err != nil {
 		return err
 	}
 	m.Size, m.Wire, m.Bare = size, wire, int64(bare)
 	m.Env = &Envelope{
-		ID: m.ID, Time: TimeOf(m.ID), Via: producerOr(m.Name, "mx"), From: from,
+		ID: m.ID, Time: TimeOf(m.ID), Via: producerOr(m.Name, "mx"), Checks: checks, From: from,
 		Rcpts: []Rcpt{{N: 1, To: to}},
 		Body:  Body{Length: size, Hash: hash, Wire: wire},
 	}
 	return nil
 }
 
-// parseReady reads the two lines every link-ready message begins with.
-func parseReady(b []byte) (from, to address.Path, bare int, err error) {
+// ChecksField is the header field that is checks: of a link-ready message, below Return-Path and Delivered-To. deliver-local writes it
+// into others.
+const ChecksField = "X-Pennypost-Checks: "
+
+// parseReady reads the two lines every link-ready message begins with, and the third that one has which was judged.
+func parseReady(b []byte) (from, to address.Path, checks string, bare int, err error) {
 	word := func(key string) (address.Path, error) {
 		rest, ok := bytes.CutPrefix(b[bare:], []byte(key))
 		n := bytes.IndexByte(rest, '\n')
@@ -161,7 +165,13 @@ func parseReady(b []byte) (from, to address.Path, bare int, err error) {
 			err = bad("Delivered-To: nobody")
 		}
 	}
-	return from, to, bare, err
+	if rest, ok := bytes.CutPrefix(b[bare:], []byte(ChecksField)); ok && err == nil {
+		if n := bytes.IndexByte(rest, '\n'); n >= 0 {
+			checks = string(bytes.TrimRight(rest[:n], " "))
+			bare += len(ChecksField) + n + 1
+		}
+	}
+	return from, to, checks, bare, err
 }
 
 // producerOr is the producer whose new/ the name is in, or another word.

@@ -80,7 +80,7 @@ var keys = [...]struct {
 		}
 		return nil
 	}},
-	{"checks", func(e *Envelope, v string) error { e.Checks = v; return nil }},
+	{"checks", func(e *Envelope, v string) error { e.Checks = strings.TrimRight(v, " "); return nil }}, // of a large message, it stands in more room than it needs
 	{"from", func(e *Envelope, v string) (err error) { e.From, err = address.Parse(v); return err }},
 	{"mail", func(e *Envelope, v string) error { e.Mail = v; return nil }},
 	{"class", func(e *Envelope, v string) error {

@@ -3,7 +3,6 @@ package queue
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -30,6 +29,7 @@ type Writer struct {
 	ready bool
 
 	body Body  // grows with Write
+	late *late // what is known only when all of the message is there; see Later
 	at   int   // where the body: line is, in the file
 	off  int64 // where the message starts, in the file
 
@@ -115,7 +115,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return 0, fs.ErrClosed
 	}
 	w.count(p)
-	w.sum.Write(p)
+	if w.late == nil {
+		w.sum.Write(p)
+	}
 	total := len(p)
 	if len(*w.buf)+len(p) > cap(*w.buf) {
 		if w.err = w.flush(); w.err != nil {
@@ -178,6 +180,7 @@ func (w *Writer) flush() error {
 	if err := w.create(); err != nil {
 		return err
 	}
+	w.makeRoom()
 	_, err := w.file.Write(*w.buf)
 	*w.buf, w.flushed = (*w.buf)[:0], true
 	return err
@@ -203,8 +206,9 @@ func (w *Writer) Commit() error {
 }
 
 func (w *Writer) commit() error {
-	var sum [sha256.Size]byte
-	w.body.Hash = hex.EncodeToString(w.sum.Sum(sum[:0])[:16])
+	if err := w.hash(); err != nil {
+		return err
+	}
 	base := w.id
 	var patch []byte
 	if w.ready {

@@ -9,6 +9,7 @@ import (
 
 	"pennypost/become/ask"
 	"pennypost/internal/config"
+	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/internal/packet"
 	"pennypost/internal/uids"
@@ -44,7 +45,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	var on []net.Listener
 	var err error
 	if !connected {
-		on, err = packet.Listeners(s.Socket)
+		on, err = sockets(s.Socket)
 	}
 	if err = errors.Join(err, Confine()); err != nil {
 		return err
@@ -56,4 +57,23 @@ func (s *Server) Listen(ctx context.Context) error {
 	s.Handle(c)
 	s.children.Wait()
 	return nil
+}
+
+// sockets are the sockets that a supervisor handed over, else the one at path.
+func sockets(path string) (on []net.Listener, err error) {
+	passed, err := listen.Passed()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range passed {
+		on = append(on, l...)
+	}
+	if len(on) == 0 {
+		l, err := packet.Listen(path)
+		if err != nil {
+			return nil, err
+		}
+		on = append(on, l)
+	}
+	return on, nil
 }

@@ -14,12 +14,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"pennypost/internal/listen"
 )
 
 // Longest is the longest line.
-const Longest = 4 << 10
+const Longest = 16 << 10
 
 // mostFiles is how many descriptors a packet may have.
 const mostFiles = 4
@@ -27,17 +25,23 @@ const mostFiles = 4
 // ErrProtocol is a packet that is too long or brings too much.
 var ErrProtocol = errors.New("not a line with its descriptors")
 
-// Send sends a line with descriptors, which stay the caller's.
-func Send(c *net.UnixConn, line string, fds ...int) error {
-	if line == "" || len(line) > Longest || len(fds) > mostFiles {
+// Send sends a line with a descriptor, which stays the caller's, or without one (nil). It is left as it is: File.Fd would make it block
+// for all who share it.
+func Send(c *net.UnixConn, line string, file syscall.Conn) error {
+	if line == "" || len(line) > Longest {
 		return ErrProtocol
 	}
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
+	if file == nil {
+		_, _, err := c.WriteMsgUnix([]byte(line), nil, nil)
+		return err
 	}
-	_, _, err := c.WriteMsgUnix([]byte(line), rights, nil)
-	return err
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { _, _, failed = c.WriteMsgUnix([]byte(line), unix.UnixRights(int(fd)), nil) })
+	return errors.Join(err, failed)
 }
 
 // Receive waits for a packet. Its descriptors close at exec(2) and are the caller's.
@@ -132,25 +136,6 @@ func fileConn(f *os.File) (*net.UnixConn, error) {
 		return nil, ErrProtocol
 	}
 	return u, nil
-}
-
-// Listeners are the sockets that a supervisor handed over, else the one at path.
-func Listeners(path string) (on []net.Listener, err error) {
-	passed, err := listen.Passed()
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range passed {
-		on = append(on, l...)
-	}
-	if len(on) == 0 {
-		l, err := Listen(path)
-		if err != nil {
-			return nil, err
-		}
-		on = append(on, l)
-	}
-	return on, nil
 }
 
 // Listen makes the socket path, which anybody may connect to: who may ask is for Peer to say. One left by a dead process is replaced.

@@ -113,15 +113,16 @@ func (r *RcptState) add(ev *Event) {
 }
 
 // expand adds the targets of recipient i, numbered after those its envelope recipient has already.
-// A target that is there is not added again: the line may be read from two files.
+// A target that is there is not added again: the line may be read from two files. It may be the recipient itself, once more: an alias
+// that keeps a copy.
 func (st *State) expand(i int, targets []address.Path) {
 	parent := &st.Rcpts[i]
 	parent.Expanded = true
-	n, params := parent.Num.N, parent.Params
+	itself, n, params := parent.Num, parent.Num.N, parent.Params
 	end, _ := st.index(Num{N: n + 1})
 	first, _ := st.index(Num{N: n, Sub: 1})
 	for _, to := range targets {
-		same := func(r RcptState) bool { return r.target == to || r.target.IsNull() && r.To == to }
+		same := func(r RcptState) bool { return r.Num != itself && (r.target == to || r.target.IsNull() && r.To == to) }
 		if slices.ContainsFunc(st.Rcpts[first:end], same) {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 
 	"pennypost/internal/durable"
 	"pennypost/internal/order"
+	"pennypost/internal/passwd"
 	"pennypost/internal/status"
 	"pennypost/queue"
 	"pennypost/queue/route"
@@ -114,7 +115,10 @@ func (r *Runner) attempt(s *site.Scheduler, it *site.Item, m *message, key strin
 	}
 	if err != nil {
 		s.Done(it, site.Unused, now)
-		if !errors.Is(err, errGone) {
+		switch {
+		case errors.Is(err, passwd.ErrWait):
+			s.Add(it, key, now+whoIsThat, now)
+		case !errors.Is(err, errGone):
 			r.log.Warn("message "+m.id, err)
 			s.Add(it, key, now+time.Minute, now)
 		}
@@ -150,7 +154,11 @@ func (r *Runner) attempt(s *site.Scheduler, it *site.Item, m *message, key strin
 		if !errors.Is(err, errNoWorker) {
 			r.log.Warn("order "+m.id, err)
 		}
-		s.Add(it, key, now+time.Second, now)
+		wait := time.Second
+		if route.Local(key) && key != route.LocalSite {
+			wait = noProcess
+		}
+		s.Add(it, key, now+wait, now)
 		return
 	}
 	l.flights++
@@ -162,7 +170,7 @@ func (r *Runner) attempt(s *site.Scheduler, it *site.Item, m *message, key strin
 func (r *Runner) collect(m *message, it *site.Item, key string, now site.Time) *flight {
 	l := m.live
 	most := rcptsPerOrder
-	if key == route.LocalSite {
+	if route.Local(key) {
 		most = localPerOrder
 	}
 	f := &flight{m: m, item: it, started: now}
@@ -225,8 +233,11 @@ var errNoWorker = errors.New("no worker")
 // send gives the flight to its worker.
 func (r *Runner) send(f *flight, key string, l *live, now site.Time) error {
 	w := r.workers[1]
-	if key == route.LocalSite {
+	switch {
+	case key == route.LocalSite:
 		w = r.workers[0]
+	case route.Local(key):
+		w = r.person(key, f.rcpts[0].unix, now)
 	}
 	if w == nil || !w.up {
 		return errNoWorker
@@ -245,6 +256,7 @@ func (r *Runner) send(f *flight, key string, l *live, now site.Time) error {
 	}
 	o.Repeat = o.Attempt > 1 || f.m.crashes > 0 || f.m.flags&scannedFlag != 0
 	w.send(o, file)
+	w.flights++
 	return nil
 }
 
@@ -312,7 +324,7 @@ func (r *Runner) answer(w *worker, a *order.Answer, now site.Time) {
 		f.take(a)
 	case 'F':
 		for i, c := range f.rcpts {
-			if c.num == a.Num {
+			if c.num == a.Num && len(f.got[i].forwards) <= max(1, r.Conf.MaxExpansion) { // one more is too many, and says so
 				f.got[i].forwards = append(f.got[i].forwards, *a)
 			}
 		}

@@ -15,10 +15,11 @@ import (
 // finish is the end of a flight: what was said becomes events, then the site, the message and the journal go on.
 func (r *Runner) finish(f *flight, now site.Time) {
 	delete(r.flights, f.seq)
+	f.worker.landed(now)
 	m := f.m
 	s := r.schedulerOf(f.item.Site().Key)
 	key := f.item.Site().Key
-	if key == route.LocalSite {
+	if route.Local(key) {
 		r.localAt = now
 	}
 	if f.siteDown {
@@ -61,10 +62,7 @@ func (r *Runner) finish(f *flight, now site.Time) {
 	}
 	if r.owes(l) {
 		if err := r.plan(m); err != nil {
-			if !errors.Is(err, errGone) {
-				r.log.Warn("message "+m.id, err)
-				r.retryOpen(m)
-			}
+			r.notPlanned(m, err)
 			return
 		}
 		r.line(m)
@@ -84,7 +82,7 @@ func (r *Runner) owes(l *live) bool {
 
 // outcome is what the flight says about its site.
 func (f *flight) outcome(key string) site.Outcome {
-	if key == route.LocalSite {
+	if route.Local(key) {
 		return site.Answered
 	}
 	tooMuch := false
@@ -155,14 +153,14 @@ func (r *Runner) outcomeOf(m *message, c *rcpt, g *got, f *flight, key string, d
 		c.failed = &failure{result: g.result, host: g.host, site: key}
 		r.owe(m)
 	default:
-		cause := site.Classify(g.result, key == route.LocalSite, attempt)
+		cause := site.Classify(g.result, route.Local(key), attempt)
 		next := now + site.After(cause, attempt, g.result, chance())
 		if cause == site.Quota && !f.siteDown {
 			next = r.isFull(c.to, key, g, attempt, f.started, now)
 		}
 		if f.siteDown {
 			cause, next = site.Reach, due
-		} else if key != route.LocalSite && due > next {
+		} else if !route.Local(key) && due > next {
 			next = due
 		}
 		ev = r.deferral(m, c, s, key, g.host, g.result, string(cause), next, now)
@@ -214,9 +212,7 @@ func (r *Runner) deferAt(m *message, f *flight, result status.Result, key string
 		err = r.plan(m)
 	}
 	if err != nil {
-		if !errors.Is(err, errGone) {
-			r.retryOpen(m)
-		}
+		r.notPlanned(m, err)
 		return
 	}
 	var events []queue.Event

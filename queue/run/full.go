@@ -43,7 +43,7 @@ func (r *Runner) isFull(to address.Path, key string, g *got, attempt int, starte
 		}
 	}
 	cause := site.Quota
-	if key == route.LocalSite {
+	if route.Local(key) {
 		cause = site.Local // we see at little cost whether there is room again
 	}
 	x.attempts++

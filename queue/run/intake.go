@@ -1,7 +1,6 @@
 package run
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -182,15 +181,12 @@ func (r *Runner) consider(m *message) {
 		}
 		err = r.plan(m)
 	}
-	switch {
-	case errors.Is(err, errGone):
-	case err != nil:
-		r.log.Warn("message "+m.id, err)
-		r.retryOpen(m)
-	default:
-		r.line(m)
-		r.settle(m)
+	if err != nil {
+		r.notPlanned(m, err)
+		return
 	}
+	r.line(m)
+	r.settle(m)
 }
 
 // retryOpen puts a message that the disk did not let us read in line again.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
 	"pennypost/internal/address"
 	"pennypost/internal/durable"
+	"pennypost/internal/passwd"
 	"pennypost/internal/status"
 	"pennypost/queue"
 	"pennypost/queue/route"
@@ -78,6 +80,7 @@ type rcpt struct {
 	to      address.Path // routed
 	sites   []string     // best first
 	domain  string       // to be resolved
+	unix    *passwd.User // the site is one of theirs
 	derived bool         // alias or forward: not what the sender wrote
 	outside bool
 	planned bool
@@ -370,17 +373,24 @@ func (r *Runner) routeOne(m *message, i int) (expanded bool, err error) {
 	l, c := m.live, m.live.rcpts[i]
 	s := &l.st.Rcpts[i]
 	targets, err := r.Routes.Route(l.m.Env.From, s.To)
+	if errors.Is(err, passwd.ErrWait) {
+		return false, err
+	}
 	if err != nil {
 		r.log.Warn("route "+m.id, err)
 		res := status.Result{Outcome: status.Deferred, Code: 451, Enhanced: "4.3.0", Text: "cannot look up the address now"}
 		return false, r.deferRcpt(m, i, route.LocalSite, "", res)
 	}
-	if len(targets) > 1 {
-		return true, r.expand(m, i, targetPaths(targets))
-	}
 	t := targets[0]
+	if len(targets) > 1 {
+		itself := l.itself(s, targets)
+		if itself == nil {
+			return true, r.expand(m, i, targetPaths(targets))
+		}
+		t = *itself
+	}
 	c.planned = true
-	c.to, c.sites, c.domain, c.outside = t.To, t.Sites, t.Domain, t.Outside
+	c.to, c.sites, c.domain, c.outside, c.unix = t.To, t.Sites, t.Domain, t.Outside, t.Unix
 	c.derived = s.Num.Sub > 0 || t.To != s.To
 	if t.Result != nil {
 		if t.Result.Outcome == status.Deferred {
@@ -400,6 +410,23 @@ func (r *Runner) routeOne(m *message, i int) (expanded bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// itself is the mailbox of a recipient that an alias has led to before, if it is an alias of its own that keeps a copy ("alice: alice,
+// bob") and the others have been added already.
+func (l *live) itself(s *queue.RcptState, targets []route.Target) (itself *route.Target) {
+	if s.Num.Sub == 0 {
+		return nil
+	}
+	for i := range targets {
+		t := &targets[i]
+		if t.To == s.To && t.Local() {
+			itself = t
+		} else if !slices.ContainsFunc(l.st.Rcpts, func(r queue.RcptState) bool { return r.Num.N == s.Num.N && r.To == t.To }) {
+			return nil
+		}
+	}
+	return itself
 }
 
 func targetPaths(targets []route.Target) []address.Path {
@@ -463,7 +490,7 @@ func (r *Runner) siteOf(c *rcpt) string {
 
 // schedulerOf is the pool a site belongs to.
 func (r *Runner) schedulerOf(key string) *site.Scheduler {
-	if key == route.LocalSite || key == lookSite {
+	if route.Local(key) || key == lookSite {
 		return r.local
 	}
 	return r.remote

@@ -59,6 +59,8 @@ type Runner struct {
 	Archive   config.Archive
 	Local     Worker // deliver-local
 	Remote    Worker // deliver-remote
+	Become    string // socket of become(8), which starts deliver-local as a Unix user
+	Processes int    // of Unix users, at once
 	Log       *maillog.Log
 	Once      bool // leave when nothing is due and nothing in flight
 	DryRun    io.Writer
@@ -70,7 +72,9 @@ type Runner struct {
 	local    *site.Scheduler
 	remote   *site.Scheduler
 	journal  *queue.Journal
-	workers  [2]*worker // local, remote
+	workers  [2]*worker         // local, remote
+	people   map[string]*worker // deliver-local of a Unix user, by site key
+	stop     chan struct{}      // closed at the end
 	commands commands
 	seq      uint64
 	flights  map[uint64]*flight
@@ -160,7 +164,8 @@ func (r *Runner) prepare() {
 	r.events = make(chan event, 64)
 	r.onlyNew = make(chan struct{}, 1)
 	r.glances = make(chan struct{}, 1)
-	r.local = site.New(site.Config{Slots: max(1, r.Conf.LocalSlots), Fixed: true})
+	r.people = make(map[string]*worker)
+	r.local = site.New(site.Config{Slots: max(1, r.Conf.LocalSlots), Fixed: true, Limit: r.limitOfLocal})
 	r.remote = site.New(site.Config{Slots: max(1, r.Conf.Slots), PerSite: max(1, r.Conf.PerSite), Limit: r.limitOf})
 	r.commands.init(r)
 	r.log = r.Log
@@ -210,6 +215,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.learn()
 	r.steer()
 	stop := make(chan struct{})
+	r.stop = stop
 	if r.DryRun == nil {
 		r.startWorkers(stop)
 	}
@@ -306,6 +312,9 @@ start:
 		}
 	}
 	for _, w := range r.workers {
+		w.flush()
+	}
+	for _, w := range r.people {
 		w.flush()
 	}
 	r.record()

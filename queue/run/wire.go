@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"pennypost/become/ask"
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/maillog"
@@ -37,7 +38,7 @@ func FromConfig(conf *config.Config, opt Options, log *maillog.Log) (*Runner, er
 	if err != nil {
 		return nil, err
 	}
-	r.Routes = &route.Table{Domains: domains.FromConfig(conf), Origin: conf.Origin, Routes: next(conf.Routes), Senders: next(conf.Senders),
+	r.Routes = &route.Table{Domains: domains.FromConfigQuick(conf), Origin: conf.Origin, Routes: next(conf.Routes), Senders: next(conf.Senders),
 		SRS: rewriter, MaxExpansion: conf.Queue.MaxExpansion}
 	for _, list := range []map[string]config.Route{conf.Routes, conf.Senders} {
 		for domain, route := range list {
@@ -52,6 +53,7 @@ func FromConfig(conf *config.Config, opt Options, log *maillog.Log) (*Runner, er
 	if opt.Times {
 		args = append(args, "--log-time")
 	}
+	r.Become, r.Processes = ask.Socket(conf.Run), conf.Unix.Processes
 	r.Local = Worker{Program: conf.Queue.Workers.Local, Args: args, UID: -1}
 	r.Remote = Worker{Program: conf.Queue.Workers.Remote, Args: args, UID: -1}
 	return r, nil

@@ -26,19 +26,22 @@ type Worker struct {
 
 // worker is a delivery program as the loop sees it.
 type worker struct {
-	spec   Worker
-	site   string // "local" for deliver-local
-	conn   *order.Conn
-	up     bool
-	heard  bool   // it has come, or could not
-	why    string // why it could not, as the log has it
-	life   int    // which process of it
-	pid    int
-	orders []order.Order // of this turn
-	files  []durable.File
-	out    chan parcel
-	since  time.Time
-	wait   time.Duration
+	spec    Worker
+	site    string // "local" for deliver-local
+	unix    bool   // of a Unix user
+	conn    *order.Conn
+	up      bool
+	heard   bool      // it has come, or could not
+	why     string    // why it could not, as the log has it
+	life    int       // which process of it
+	flights int       // orders without an end
+	last    site.Time // when one ended
+	pid     int
+	orders  []order.Order // of this turn
+	files   []durable.File
+	out     chan parcel
+	since   time.Time
+	wait    time.Duration
 }
 
 // parcel is what a turn has for a worker.
@@ -243,6 +246,10 @@ func exists(path string) bool {
 // workerNews is a worker that has come or gone.
 func (r *Runner) workerNews(e event, now site.Time) {
 	w := e.worker
+	if w.unix {
+		r.personGone(e, now)
+		return
+	}
 	w.heard = true
 	if e.started {
 		if e.cmd != nil {
@@ -341,6 +348,9 @@ func (r *Runner) stopWorkers() {
 			w.up = false
 			close(w.out)
 		}
+	}
+	for key := range r.people {
+		r.dismiss(key)
 	}
 	done := make(chan struct{})
 	go func() { r.group.Wait(); close(done) }()

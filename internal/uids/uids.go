@@ -8,7 +8,8 @@ What a program does not need, it cannot read:
 	mailin      smtpd                    in/mx in/submit in/lmtp
 	mailpick    queue-pickup             drop, in/pickup
 	mailqueue   queue-run                the spool but drop and the archive; no network, no Maildirs
-	mailout     deliver-remote           nothing: it is handed descriptors
+	mailout     deliver-remote           state/reports/tls; it is handed descriptors
+	mailsign    mailkey sign             the DKIM keys; no network, no spool
 	vmail       deliver-local, pop3d     the Maildirs, in/local
 
 Every directory that holds an entry belongs to root, so that root can set owners without following anybody's links
@@ -37,6 +38,8 @@ var Users = []User{
 	{"mailpick", "Pennypost, queue-pickup", []string{"maildrop"}},
 	{"mailqueue", "Pennypost, queue-run", []string{"mailmsg", "mailin", "mailpick", "maillist", "vmail", "mailadmin"}},
 	{"mailout", "Pennypost, deliver-remote", nil},
+	{"mailsign", "Pennypost, mailkey sign", nil},
+	{"mailrep", "Pennypost, mailreport", nil},
 	{"vmail", "Pennypost, mailboxes of virtual users", []string{"mailmsg", "mailauth", "mailtls"}},
 	{"mailcmd", "Pennypost, programs of virtual users", nil},
 	{"maillist", "Pennypost, mailing lists", nil},
@@ -104,13 +107,19 @@ var (
 		{"", dir | 0o755, "root", "root", "what programs learn"},
 		{"auth", dir | 0o700, "mailauth", "mailauth", "last use, one-time steps"},
 		{"over", dir | 0o755, "vmail", "vmail", "accounts over quota; smtpd looks"},
+		{"reports", dir | 0o755, "root", "root", "what is told once a day"},
+		{"reports/dmarc", dir | gid | 0o770, "mailin", "mailrep", "smtpd adds, mailreport send takes"},
+		{"reports/tls", dir | gid | 0o770, "mailout", "mailrep", "deliver-remote adds, mailreport send takes"},
+		{"reports/sent", dir | 0o700, "mailrep", "mailrep", "what mailreport send has told"},
 	}
 	run = []Entry{
 		{"", dir | 0o755, "root", "root", "sockets; those named here are made by a supervisor that starts the programs"},
 		{"local", dir | gid | 0o750, "vmail", "mailqueue", "where deliver-local --listen makes its socket"},
 		{"remote", dir | gid | 0o750, "mailout", "mailqueue", "where deliver-remote --listen makes its socket"},
+		{"sign", dir | gid | 0o750, "mailsign", "mailout", "where mailkey sign --listen makes its socket"},
 		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
 		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},
+		{"sign.sock", fs.ModeSocket | 0o660, "mailsign", "mailout", ""},
 	}
 	mail = []Entry{
 		{"", dir | 0o700, "vmail", "vmail", "Maildirs"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pennypost/internal/dns"
+	"pennypost/msgauth/aggregate"
 )
 
 // DMARC is the verdict on the author's domain (RFC 9989).
@@ -23,6 +24,8 @@ type DMARC struct {
 	Override     string   `json:"override,omitempty"`  // why Do is milder all the same
 	Aligned      []string `json:"aligned,omitempty"`   // what speaks for the author: "dkim example.org", "spf example.org"
 	Reporters    []string `json:"reporters,omitempty"` // rua= of the record
+
+	published aggregate.Policy // the record, in the words of reports
 }
 
 // maxWalk is how many names a tree walk asks for.
@@ -121,7 +124,7 @@ func (l *lookup) dmarc(ctx context.Context, author Author, from SPF, signatures 
 		d.Result, d.Why = None, author.Domain+" has no DMARC record, nor has a domain above it"
 		return d
 	}
-	d.PolicyDomain, d.Record, d.Reporters = r.domain, r.text, r.rua
+	d.PolicyDomain, d.Record, d.Reporters, d.published = r.domain, r.text, r.rua, r.published()
 	if d.Policy, err = l.policy(ctx, r, author.Domain); err != nil {
 		d.Result, d.Why = TempError, err.Error()
 		return d

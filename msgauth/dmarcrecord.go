@@ -24,10 +24,11 @@ type dmarcRecord struct {
 	domain     string // where it stands
 	text       string
 	p, sp, np  Policy
-	strictDKIM bool // adkim=s
-	strictSPF  bool // aspf=s
-	testing    bool // t=y
-	psd        byte // y, n, or u
+	strictDKIM bool   // adkim=s
+	strictSPF  bool   // aspf=s
+	testing    bool   // t=y
+	psd        byte   // y, n, or u
+	fo         string // when a failure is to be told
 	rua        []string
 }
 
@@ -75,6 +76,8 @@ func parseDMARC(text string) (*dmarcRecord, error) {
 			if word == "y" || word == "n" {
 				r.psd = word[0]
 			}
+		case "fo":
+			r.fo = word
 		case "rua":
 			r.rua = reporters(value)
 		}

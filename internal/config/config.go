@@ -16,14 +16,16 @@ type Config struct {
 	File string // where it was read
 
 	// Top of the file, before any section; read by every program.
-	Hostname      string // our name in greetings, HELO, Received, DSNs; default: the host's
-	Origin        string // domain that completes bare names; default: /etc/mailname, Hostname
-	DefaultDomain string // domain that completes bare login names; default: Origin
-	Node          string // node letters of ids: "a"
-	Domains       string // /etc/pennypost/domains
-	Spool         string // /var/spool/pennypost
-	State         string // /var/lib/pennypost
-	Run           string // /run/pennypost
+	Hostname      string   // our name in greetings, HELO, Received, DSNs; default: the host's
+	Origin        string   // domain that completes bare names; default: /etc/mailname, Hostname
+	DefaultDomain string   // domain that completes bare login names; default: Origin
+	Node          string   // node letters of ids: "a"
+	Domains       string   // /etc/pennypost/domains
+	Spool         string   // /var/spool/pennypost
+	State         string   // /var/lib/pennypost
+	Run           string   // /run/pennypost
+	Confine       bool     // programs give up what they have no use for, where the kernel can: true
+	ConfinePaths  []string // directories that they keep besides
 
 	Mail      Mail                 // [mail]
 	TLS       TLS                  // [tls]
@@ -39,6 +41,7 @@ type Config struct {
 	Local     Local                // [local]
 	POP3D     POP3D                // [pop3d]
 	IMAPD     IMAPD                // [imapd]
+	Maillogin Maillogin            // [maillogin]
 	Archive   Archive              // [archive]
 	SRS       SRS                  // [srs]
 	Routes    map[string]Route     // [route."DOMAIN"], also ".SUFFIX" and "*"
@@ -58,6 +61,7 @@ type Mail struct {
 	Link          bool   // hard-link from spool to Maildir where they share a file system: true
 	Programs      bool   // program lines in forward files of virtual users: false
 	DetailFolders []string
+	Junk          string // folder of mail that is marked: "Junk"; "" the INBOX
 	Stamp         string // file that must exist in a directory above the Maildir (or full path), or the store is not mounted; "" no check
 }
 
@@ -70,13 +74,14 @@ type TLS struct {
 
 // Login is how passwords are checked.
 type Login struct {
-	Socket        string   // of mailauthd; "": every server checks for itself
-	Clients       []string // users that may ask mailauthd, besides root and its own
-	Checkpassword []string // argv of a program that is asked instead of credential files
-	Mechanisms    []string // offered; SCRAM's also as -PLUS
-	Certificates  bool     // clients are asked for a certificate, and EXTERNAL is offered: false
-	Approval      bool     // a credential's first login from a new network waits for somebody: false
-	Parallel      int      // argon2id runs at once, 0 one a processor
+	Socket        string         // of mailauthd; "": every server checks for itself
+	Clients       []string       // users that may ask mailauthd, besides root and its own
+	Checkpassword []string       // argv of a program that is asked instead of credential files
+	Mechanisms    []string       // offered; SCRAM's also as -PLUS
+	Certificates  bool           // clients are asked for a certificate, and EXTERNAL is offered: false
+	Approval      bool           // a credential's first login from a new network waits for somebody: false
+	Clear         []netip.Prefix // "clear_networks": clients from there may log in without TLS
+	Parallel      int            // argon2id runs at once, 0 one a processor
 }
 
 // Become is whom become may start programs as.
@@ -96,6 +101,7 @@ type Unix struct {
 type DNS struct {
 	Servers []string // "dns.server": HOST:PORT; default /etc/resolv.conf
 	TrustAD bool
+	Probe   string        // a name whose DNSSEC signatures are wrong on purpose: dnssec-failed.org; "" not asked for
 	Timeout time.Duration // per question, 5s
 }
 
@@ -136,6 +142,14 @@ type SMTPD struct {
 	FutureRelease   time.Duration  // longest FUTURERELEASE: 60d, 0 off
 	HideClient      bool           // submission: no client address in Received (U12): true
 	CheckSender     bool           // submission: MAIL FROM and From must be the account's (U9): true
+
+	// What becomes of mail from outside (mx), msgauth(7): refuse, mark or ignore.
+	Verify       bool   // SPF, DKIM, ARC, DMARC, iprev: true
+	SPF          string // its domain says that this client may not send it: mark
+	DMARC        string // refuse: what the author's domain asks for
+	From         string // it has no From, or one that can be read in two ways: refuse
+	SenderDomain string // the reverse-path could not be answered: refuse
+	Trust        string // directory of exceptions
 }
 
 // Queue is [queue].
@@ -172,6 +186,10 @@ type Remote struct {
 	IPv6           string         // prefer avoid off
 	RefuseNetworks []netip.Prefix // never connected to
 	TLS            string         // may verify none: opportunistic, with a verified certificate, never
+	DANE           bool           // TLSA records count: true
+	MTASTS         bool           // policies of MTA-STS count: true
+	STSPort        int            // of their web servers: 443
+	DowngradeWait  time.Duration  // how long mail waits where TLS is gone: 1d
 	ConnectTime    time.Duration  // 10s first pass
 	CommandTime    time.Duration  // 5m
 	DataTime       time.Duration  // 10m, after the dot
@@ -193,6 +211,7 @@ type POP3D struct {
 	PerIPv4        int
 	PerIPv6        int
 	IdleTime       time.Duration // 10m, RFC 1939 section 3
+	Sessions       string        // socket where mailauthd hands over who has logged in; "" none
 }
 
 // IMAPD is [imapd].
@@ -202,10 +221,20 @@ type IMAPD struct {
 	PerIPv4        int           // 100
 	PerIPv6        int           // 100
 	IdleTime       time.Duration // 30m, RFC 9051 section 5.4
+	Sessions       string        // socket where mailauthd hands over who has logged in; "" none
 	LoginTime      time.Duration // until login: 60s
 	MaxAppend      int64         // octets of a message that a client puts into a mailbox: 50MiB
 	LeaveNew       bool          // mail stays in new/ until it is seen: false
 	ExpungedDays   int           // how long expunged mail can be brought back: 14, 0 not at all
+}
+
+// Maillogin is [maillogin].
+type Maillogin struct {
+	IMAP, IMAPS, POP3, POP3S []string
+	MaxConnections           int           // 10000
+	PerIPv4                  int           // 100
+	PerIPv6                  int           // 100
+	LoginTime                time.Duration // until login: 60s
 }
 
 type Archive struct {

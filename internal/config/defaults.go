@@ -25,6 +25,7 @@ func Default() *Config {
 		Spool:   "/var/spool/pennypost",
 		State:   "/var/lib/pennypost",
 		Run:     "/run/pennypost",
+		Confine: true,
 
 		Mail: Mail{
 			Path:       "/var/mail/pennypost/%d/%n/Maildir",
@@ -32,10 +33,11 @@ func Default() *Config {
 			Delimiter:  "/",
 			Separators: "+",
 			Link:       true,
+			Junk:       "Junk",
 		},
 		Login:  Login{Mechanisms: []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"}},
 		Become: Become{MinUID: 1000, MinGID: 1000},
-		DNS:    DNS{Timeout: 5 * time.Second},
+		DNS:    DNS{Timeout: 5 * time.Second, Probe: "dnssec-failed.org"},
 		Submit: Submit{MaxSize: 50 * mib},
 		Unix: Unix{
 			Path:      "~/Maildir",
@@ -61,6 +63,12 @@ func Default() *Config {
 			FutureRelease:  60 * day,
 			HideClient:     true,
 			CheckSender:    true,
+			Verify:         true,
+			SPF:            "mark",
+			DMARC:          "refuse",
+			From:           "refuse",
+			SenderDomain:   "refuse",
+			Trust:          "/etc/pennypost/trust",
 		},
 		Queue: Queue{
 			Expire:           5 * day,
@@ -84,6 +92,10 @@ func Default() *Config {
 			IPv6:           "prefer",
 			RefuseNetworks: networks("0.0.0.0/8 10.0.0.0/8 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 ::/127 fc00::/7 fe80::/10"),
 			TLS:            "may",
+			DANE:           true,
+			MTASTS:         true,
+			STSPort:        443,
+			DowngradeWait:  day,
 			ConnectTime:    10 * time.Second,
 			CommandTime:    5 * time.Minute,
 			DataTime:       10 * time.Minute,
@@ -101,6 +113,12 @@ func Default() *Config {
 			PerIPv4:        20,
 			PerIPv6:        20,
 			IdleTime:       10 * time.Minute,
+		},
+		Maillogin: Maillogin{
+			MaxConnections: 10000,
+			PerIPv4:        100,
+			PerIPv6:        100,
+			LoginTime:      time.Minute,
 		},
 		IMAPD: IMAPD{
 			MaxConnections: 10_000,

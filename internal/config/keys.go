@@ -37,6 +37,7 @@ var sections = []section{
 	{"local", local},
 	{"pop3d", pop3d},
 	{"imapd", imapd},
+	{"maillogin", maillogin},
 	{"archive", archive},
 	{"srs", srs},
 }
@@ -51,6 +52,8 @@ func top(c *Config) []key {
 		c.path("spool", &c.Spool),
 		c.path("state", &c.State),
 		c.path("run", &c.Run),
+		flag("confine", &c.Confine),
+		c.paths("confine_paths", &c.ConfinePaths),
 	}
 }
 
@@ -66,6 +69,7 @@ func mail(c *Config) []key {
 		flag("link", &m.Link),
 		flag("programs", &m.Programs),
 		words("detail_folders", &m.DetailFolders, folder),
+		word("junk", &m.Junk, folderOrNone),
 		word("stamp", &m.Stamp, stamp),
 	}
 }
@@ -88,6 +92,7 @@ func login(c *Config) []key {
 		words("mechanisms", &l.Mechanisms, mechanism),
 		flag("certificates", &l.Certificates),
 		flag("approval", &l.Approval),
+		prefixes("clear_networks", &l.Clear),
 		number("parallel", &l.Parallel, 0, 1000),
 	}
 }
@@ -114,6 +119,7 @@ func dns(c *Config) []key {
 	return []key{
 		words("server", &d.Servers, dnsServer),
 		flag("trust_ad", &d.TrustAD),
+		hostname("probe", &d.Probe),
 		duration("timeout", &d.Timeout, 100*time.Millisecond, time.Minute),
 	}
 }
@@ -160,6 +166,12 @@ func smtpd(c *Config) []key {
 		duration("future_release", &s.FutureRelease, 0, 3650*day),
 		flag("hide_client", &s.HideClient),
 		flag("check_sender", &s.CheckSender),
+		flag("verify", &s.Verify),
+		choice("spf", &s.SPF, "refuse", "mark", "ignore"),
+		choice("dmarc", &s.DMARC, "refuse", "mark", "ignore"),
+		choice("from", &s.From, "refuse", "mark", "ignore"),
+		choice("sender_domain", &s.SenderDomain, "refuse", "mark", "ignore"),
+		c.path("trust", &s.Trust),
 	}
 }
 
@@ -201,6 +213,10 @@ func remote(c *Config) []key {
 		choice("ipv6", &r.IPv6, "prefer", "avoid", "off"),
 		prefixes("refuse_networks", &r.RefuseNetworks),
 		choice("tls", &r.TLS, "may", "verify", "none"),
+		flag("dane", &r.DANE),
+		flag("mta_sts", &r.MTASTS),
+		number("sts_port", &r.STSPort, 1, 65535),
+		duration("downgrade_wait", &r.DowngradeWait, 0, 30*day),
 		duration("connect_time", &r.ConnectTime, 100*time.Millisecond, 10*time.Minute),
 		duration("command_time", &r.CommandTime, time.Second, day),
 		duration("data_time", &r.DataTime, time.Second, day),
@@ -228,6 +244,7 @@ func pop3d(c *Config) []key {
 		number("per_ipv4", &p.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &p.PerIPv6, 1, 1_000_000),
 		duration("idle_time", &p.IdleTime, time.Second, day), // RFC 1939 section 3 wants 10 minutes
+		c.path("sessions", &p.Sessions),
 	}
 }
 
@@ -240,10 +257,25 @@ func imapd(c *Config) []key {
 		number("per_ipv4", &i.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &i.PerIPv6, 1, 1_000_000),
 		duration("idle_time", &i.IdleTime, time.Second, 7*day), // RFC 9051 section 5.4 wants 30 minutes
+		c.path("sessions", &i.Sessions),
 		duration("login_time", &i.LoginTime, time.Second, day),
 		size("max_append", &i.MaxAppend, 64*kib, 4*gib),
 		flag("leave_new", &i.LeaveNew),
 		number("expunged_days", &i.ExpungedDays, 0, 36500),
+	}
+}
+
+func maillogin(c *Config) []key {
+	m := &c.Maillogin
+	return []key{
+		words("imap", &m.IMAP, c.listener),
+		words("imaps", &m.IMAPS, c.listener),
+		words("pop3", &m.POP3, c.listener),
+		words("pop3s", &m.POP3S, c.listener),
+		number("max_connections", &m.MaxConnections, 1, 1_000_000),
+		number("per_ipv4", &m.PerIPv4, 1, 1_000_000),
+		number("per_ipv6", &m.PerIPv6, 1, 1_000_000),
+		duration("login_time", &m.LoginTime, time.Second, day),
 	}
 }
 

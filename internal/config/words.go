@@ -133,6 +133,14 @@ func folder(s string) (string, error) {
 	return oneLine(s)
 }
 
+// folderOrNone is a folder, or nothing.
+func folderOrNone(s string) (string, error) {
+	if s == "" {
+		return s, nil
+	}
+	return folder(s)
+}
+
 // stamp is a file name without directory, or a full path, or nothing.
 func stamp(s string) (string, error) {
 	if filepath.IsAbs(s) {

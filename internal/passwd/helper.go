@@ -14,7 +14,7 @@ import (
 )
 
 // Socket is where mailgetent(8) is asked, below the run directory of mail.toml(5).
-func Socket(run string) string { return filepath.Join(run, "getent.sock") }
+func Socket(run string) string { return filepath.Join(run, "getent", "sock") }
 
 // helped reports whether there is a helper to ask. A socket that is there and does not answer is an error, not a reason to do it here.
 func (l *Lookup) helped() bool {

@@ -7,7 +7,7 @@ A static Go program knows /etc/passwd only, so the C library is asked, by progra
 	id -u -- NAME                after exit 2 alone: says which of the two
 	getent initgroups -- NAME    the other groups
 
-Where run/getent.sock is there, mailgetent(8) is asked and starts them; else we do it ourselves. Answers are kept for a minute,
+Where run/getent/sock is there, mailgetent(8) is asked and starts them; else we do it ourselves. Answers are kept for a minute,
 those that say nobody for ten seconds. Names come from strangers: only those that a user can have get as far as an argument vector, and
 a few at a time. An error is never taken for "nobody": who asks defers.
 */

@@ -147,6 +147,7 @@ carol) exit 3;;
 dave) echo dave:x:1236:1236:::; exit;;
 esac
 `+alice, "echo \"id: 'bob': no such user\" >&2; exit 1")}
+	os.Mkdir(run+"/getent", 0o755)
 	on, err := net.Listen("unixpacket", l.Socket)
 	if err != nil {
 		t.Fatal(err)

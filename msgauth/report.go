@@ -55,34 +55,37 @@ func (r *Report) Results() Results {
 	return out
 }
 
+// maxChecks is how long the line of Checks is at most: what does not fit is a signature, or the name of a domain.
+const maxChecks = 480
+
 // Checks is the report in one line, for the envelope and the log: spf=pass dkim=pass:example.org dmarc=pass.
 func (r *Report) Checks() string {
-	var b strings.Builder
-	add := func(name string, result Result, of string) {
-		if b.Len() > 0 {
-			b.WriteByte(' ')
+	say := func(name string, result Result, of string) string {
+		text := name + "=" + string(result)
+		if of != "" && len(of) < 100 {
+			text += ":" + of
 		}
-		b.WriteString(name + "=" + string(result))
-		if of != "" {
-			b.WriteString(":" + of)
-		}
+		return text
 	}
-	add("spf", r.From.Result, r.From.Domain)
+	first := say("spf", r.From.Result, r.From.Domain)
+	last := ""
+	if r.ARC.Result != None {
+		last += " " + say("arc", r.ARC.Result, r.ARC.Trusted)
+	}
+	last += " " + say("dmarc", r.DMARC.Result, r.DMARC.Domain)
+	if r.DMARC.Do != "" && r.DMARC.Do != PolicyNone {
+		last += " do=" + string(r.DMARC.Do)
+	}
+	last += " " + say("iprev", r.IPRev.Result, "")
 	if len(r.DKIM) == 0 {
-		add("dkim", None, "")
+		return first + " dkim=none" + last
 	}
 	for _, d := range r.DKIM {
-		add("dkim", d.Result, d.Domain)
+		if next := " " + say("dkim", d.Result, d.Domain); len(first)+len(next)+len(last) <= maxChecks {
+			first += next
+		}
 	}
-	if r.ARC.Result != None {
-		add("arc", r.ARC.Result, r.ARC.Trusted)
-	}
-	add("dmarc", r.DMARC.Result, r.DMARC.Domain)
-	if r.DMARC.Do != "" && r.DMARC.Do != PolicyNone {
-		b.WriteString(" do=" + string(r.DMARC.Do))
-	}
-	add("iprev", r.IPRev.Result, "")
-	return b.String()
+	return first + last
 }
 
 // HeaderOf is Header in exactly size octets, for who wrote the message before it could be judged, and left room on top of it. What is

@@ -31,7 +31,7 @@ func (s *session) bdat(arg string) reply {
 		s.reset()
 		return r
 	}
-	v, err := s.in.Chunk(&s.filter, n, true)
+	v, err := s.in.Chunk(s.content(), n, true)
 	if err != nil {
 		return s.cut(err)
 	}

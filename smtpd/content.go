@@ -2,12 +2,14 @@ package smtpd
 
 import (
 	"errors"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"pennypost/internal/address"
 	"pennypost/internal/header"
+	"pennypost/msgauth"
 	"pennypost/queue"
 )
 
@@ -29,19 +31,49 @@ func (s *session) open() reply {
 		return s.disk(err)
 	}
 	s.filter.Reset(t.w)
+	if !s.lmtp { // who speaks LMTP is beside us, and may have been given our own mail to look at
+		s.strip = msgauth.Stripper{Out: t.w, Names: s.srv.names}
+		s.filter.Out = &s.strip
+	}
 	if t.ready {
-		s.filter.Drop = header.ReturnPath // RFC 5321 section 4.4: ours replaces it
+		s.filter.Drop = header.ReturnPath | header.Checks // RFC 5321 section 4.4: ours replaces it
 	}
 	if s.login {
 		s.filter.Drop |= header.Bcc | header.ResentBcc
 		s.filter.Keep = s.set.CheckSender
 		s.filter.Missing = s.missing
 	}
+	if t.ready {
+		s.text = s.envelope(s.text[:0])
+		if _, err := t.w.Write(s.text); err != nil {
+			return s.disk(err)
+		}
+	}
+	if t.judging != nil {
+		t.w.Later(verdictRoom)
+	}
 	s.text = s.trace(s.text[:0])
 	if _, err := t.w.Write(s.text); err != nil {
 		return s.disk(err)
 	}
 	return reply{}
+}
+
+// content is where the message goes as it comes.
+func (s *session) content() io.Writer {
+	if s.tx.judging != nil {
+		return tee{s.tx.judging.check, &s.filter}
+	}
+	return &s.filter
+}
+
+// endContent lets go of what was held back of the message.
+func (s *session) endContent() error {
+	err := s.filter.Close()
+	if err == nil && !s.lmtp {
+		err = s.strip.Close()
+	}
+	return err
 }
 
 // mayLink reports whether the message can be kept in the form that is linked into the one mailbox it is for: an
@@ -56,16 +88,19 @@ func (s *session) accept() reply {
 	defer s.reset()
 	t := &s.tx
 	if t.verdict.Write == nil {
-		t.verdict.Write = s.filter.Close()
+		t.verdict.Write = s.endContent()
 	}
 	r := s.judge()
+	if r.code == 0 {
+		r = s.judged()
+	}
 	if r.code != 0 {
 		return s.each(s.refuse(t.rcpts[0].To, r))
 	}
 	if err := t.w.Commit(); err != nil {
 		return s.each(s.refuse(t.rcpts[0].To, s.disk(err)))
 	}
-	s.sent = append(s.sent, taken{t.w, t.id, t.from, len(t.rcpts), t.verdict.Size, s.with()})
+	s.sent = append(s.sent, taken{t.w, t.id, t.from, len(t.rcpts), t.verdict.Size, s.with(), t.checks, t.why})
 	s.messages++
 	s.junk = 0
 	return s.each(reply{250, "2.0.0", t.id + " accepted"})
@@ -80,11 +115,13 @@ type taken struct {
 	rcpts int
 	size  int64
 	with  string
+
+	checks, why string
 }
 
 func (m *taken) tell(s *session) {
 	m.w.Hint()
-	s.srv.Log.Accept(m.id, m.from, m.rcpts, m.size, s.producer+" "+strings.ToLower(m.with), s.ip, s.userName())
+	s.srv.Log.Accept(m.id, m.from, m.rcpts, m.size, s.producer+" "+strings.ToLower(m.with), s.ip, s.userName(), m.checks, m.why)
 }
 
 // userName is who logged in, "" for nobody.

@@ -22,7 +22,7 @@ func (s *session) data(arg string) reply {
 	}
 	s.add(reply{354, "", "send it, and end with a dot on a line of its own"}, ' ')
 	s.clock.begin(false)
-	v, err := s.in.Data(&s.filter, s.set.MaxSize)
+	v, err := s.in.Data(s.content(), s.set.MaxSize)
 	s.clock.end()
 	if err != nil {
 		return s.cut(err)

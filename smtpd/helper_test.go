@@ -77,6 +77,7 @@ type memoryWriter struct {
 	m    *memory
 	name string
 	text bytes.Buffer
+	late int // where Later was said
 	done bool
 }
 
@@ -88,6 +89,22 @@ func (w *memoryWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	return w.text.Write(p)
+}
+
+func (w *memoryWriter) Later(int) { w.late = w.text.Len() }
+
+func (w *memoryWriter) Fill(checks string, text func(int) []byte) error {
+	if err := w.m.step("fill"); err != nil {
+		return err
+	}
+	all := w.text.String()
+	w.text.Reset()
+	head := all[:w.late]
+	if !strings.HasSuffix(w.name, ".m") {
+		head = strings.Replace(head, "\n\n", "\nchecks: "+checks+"\n\n", 1)
+	}
+	w.text.WriteString(head + string(text(0)) + all[w.late:])
+	return nil
 }
 
 func (w *memoryWriter) Commit() error {

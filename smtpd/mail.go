@@ -36,6 +36,7 @@ func (s *session) mailFrom(arg string) reply {
 	if r := s.owns(from); r.code != 0 {
 		return s.drop(r)
 	}
+	s.ask()
 	s.state = mail
 	return reply{250, "2.1.0", "sender accepted"}
 }

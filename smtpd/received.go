@@ -31,21 +31,22 @@ func (s *session) with() string {
 var withESMTP = [8]string{"ESMTP", "UTF8SMTP", "ESMTPS", "UTF8SMTPS", "ESMTPA", "UTF8SMTPA", "ESMTPSA", "UTF8SMTPSA"}
 var withLMTP = [8]string{"LMTP", "UTF8LMTP", "LMTPS", "UTF8LMTPS", "LMTPA", "UTF8LMTPA", "LMTPSA", "UTF8LMTPSA"}
 
-// trace appends what stands before a message: in the link-ready form the lines that are its envelope, then Received
-// (RFC 5321 section 4.4).
+// envelope appends what stands before a message in the link-ready form: the lines that are its envelope.
+func (s *session) envelope(b []byte) []byte {
+	b = append(b, "Return-Path: <"...)
+	b = s.tx.from.Append(b)
+	b = append(b, ">\nDelivered-To: "...)
+	b = s.tx.rcpts[0].To.Append(b)
+	return append(b, '\n')
+}
+
+// trace appends Received (RFC 5321 section 4.4).
 //
 //	Received: from mx.example.net ([192.0.2.7])
 //		by mx.example.org (Pennypost) with ESMTPS (TLSv1.3 TLS_AES_128_GCM_SHA256)
 //		id 0fk2v9qk3x7m2c000-a
 //		for <bob@example.org>; Tue, 3 Mar 2026 10:11:12 +0000
 func (s *session) trace(b []byte) []byte {
-	if s.tx.ready {
-		b = append(b, "Return-Path: <"...)
-		b = s.tx.from.Append(b)
-		b = append(b, ">\nDelivered-To: "...)
-		b = s.tx.rcpts[0].To.Append(b)
-		b = append(b, '\n')
-	}
 	b = append(b, "Received: from "...)
 	if s.user != nil && s.set.HideClient {
 		b = append(append(b, s.srv.Hostname...), " (a user of ours)"...)

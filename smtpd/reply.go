@@ -45,6 +45,6 @@ func (s *session) add(r reply, between byte) {
 
 // refuse logs a refusal within a transaction and returns it.
 func (s *session) refuse(to address.Path, r reply) reply {
-	s.srv.Log.Reject(s.ip, s.tx.from, to, r.code, r.enhanced, r.text)
+	s.srv.Log.Reject(s.ip, s.tx.from, to, r.code, r.enhanced, r.text, s.tx.checks)
 	return r
 }

@@ -19,6 +19,8 @@ import (
 	"pennypost/internal/line"
 	"pennypost/internal/listen"
 	"pennypost/login"
+	"pennypost/msgauth"
+	"pennypost/msgauth/aggregate"
 	"pennypost/queue"
 )
 
@@ -29,12 +31,13 @@ const bufferSize = 16 << 10
 type session struct {
 	service
 	srv  *Server
-	set  *config.SMTPD // settings do not change under a session
-	raw  net.Conn      // the socket
-	conn net.Conn      // raw, or TLS on it
-	in   *line.Reader  // reads through session.Read
-	out  []byte        // replies that wait for the input to be drained
-	sent []taken       // messages that are ours, to be told of once their reply is out
+	set  *config.SMTPD   // settings do not change under a session
+	raw  net.Conn        // the socket
+	conn net.Conn        // raw, or TLS on it
+	in   *line.Reader    // reads through session.Read
+	out  []byte          // replies that wait for the input to be drained
+	sent []taken         // messages that are ours, to be told of once their reply is out
+	rows []aggregate.Row // of messages that were judged, likewise
 
 	peer     netip.Addr
 	ip       string
@@ -46,6 +49,7 @@ type session struct {
 	state    state
 	tx       transaction
 	filter   header.Filter
+	strip    msgauth.Stripper
 	text     []byte // what is put before a message
 
 	errors, junk, messages int
@@ -76,10 +80,16 @@ type transaction struct {
 	env     queue.Envelope
 	verdict line.Verdict // of the BDAT chunks so far
 	bad     reply        // why the message is refused already
+	judging *judging     // nil: it is not judged
+	checks  string       // what came of that, in one line
+	why     string       // what is wrong with it, in words
 }
 
 // reset ends a transaction, whatever became of it.
 func (s *session) reset() {
+	if s.tx.judging != nil {
+		s.tx.judging.cancel()
+	}
 	if s.tx.w != nil {
 		s.tx.w.Abort() // nothing, after Commit
 	}
@@ -222,6 +232,13 @@ func (s *session) flush() {
 		s.sent[i] = taken{}
 	}
 	s.sent = s.sent[:0]
+	for i := range s.rows {
+		if err := aggregate.Append(s.srv.Reports, time.Now(), s.rows[i]); err != nil {
+			s.srv.Log.Warn("dmarc report", err)
+		}
+		s.rows[i] = aggregate.Row{}
+	}
+	s.rows = s.rows[:0]
 }
 
 // Read is the connection as the line reader sees it: replies go out before we wait for more.

@@ -37,6 +37,7 @@ import (
 	"pennypost/internal/maillog"
 	"pennypost/internal/srs"
 	"pennypost/login"
+	"pennypost/msgauth"
 	"pennypost/queue"
 )
 
@@ -62,6 +63,8 @@ type Spool interface {
 // Writer is one message on its way into the spool, as queue.Writer.
 type Writer interface {
 	Write(p []byte) (int, error)
+	Later(room int)
+	Fill(checks string, text func(size int) []byte) error
 	Commit() error
 	Hint()
 	Abort()
@@ -76,12 +79,16 @@ type Server struct {
 	Over     string // directory of names of mailboxes over quota, "" none
 	Spool    Spool
 	Domains  Domains
-	Login    Checker       // nil: nobody can log in
-	SRS      *srs.Rewriter // nil: no addresses of ours to take bounces for
-	TLS      *tls.Config   // nil: no TLS
+	Login    Checker          // nil: nobody can log in
+	SRS      *srs.Rewriter    // nil: no addresses of ours to take bounces for
+	Checker  *msgauth.Checker // nil: nobody's mail is judged
+	Trust    *Trust           // exceptions from that
+	Reports  string           // directory that DMARC's aggregate reports are made from, "" none
+	TLS      *tls.Config      // nil: no TLS
 	Log      *maillog.Log
 	Sleep    func(time.Duration) // nil: time.Sleep
 
+	names    []string                     // authserv-ids that are ours
 	settings atomic.Pointer[config.SMTPD] // what new sessions get
 	relay    atomic.Pointer[relaying]
 	stopping atomic.Bool
@@ -134,6 +141,7 @@ func (srv *Server) prepare() {
 	defer srv.mu.Unlock()
 	if srv.sessions == nil {
 		srv.sessions = map[*session]struct{}{}
+		srv.names = []string{srv.Hostname}
 		srv.Reload(srv.Settings)
 		if srv.Log == nil {
 			srv.Log = &maillog.Log{Program: "smtpd"}

@@ -5,15 +5,18 @@ import (
 
 	"pennypost/internal/certs"
 	"pennypost/internal/config"
+	"pennypost/internal/dns"
 	"pennypost/internal/domains"
 	"pennypost/internal/maillog"
 	"pennypost/internal/srs"
 	"pennypost/login"
+	"pennypost/msgauth"
+	"pennypost/msgauth/aggregate"
 	"pennypost/queue"
 )
 
 // Sections are those of mail.toml(5) that smtpd uses.
-var Sections = []string{"mail", "login", "tls", "log", "smtpd", "archive", "srs"}
+var Sections = []string{"mail", "login", "tls", "log", "smtpd", "archive", "srs", "dns"}
 
 // FromConfig makes the server mail.toml describes, and the store its certificates are in (nil without any).
 func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
@@ -32,6 +35,13 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		Domains:  where,
 		Login:    login.FromConfig(conf, where, log.Warn),
 		Log:      log,
+		Trust:    &Trust{Dir: conf.SMTPD.Trust, Warn: func(err error) { log.Warn("trust", err) }},
+		Reports:  filepath.Join(conf.State, aggregate.Dir),
+	}
+	srv.Checker = &msgauth.Checker{
+		DNS:     &dns.Resolver{Servers: conf.DNS.Servers, TrustAD: conf.DNS.TrustAD, Timeout: conf.DNS.Timeout},
+		Name:    conf.Hostname,
+		Sealers: srv.Trust.Sealer,
 	}
 	if srv.SRS, err = srs.Open(conf.SRS.Domain, conf.SRS.Secrets); err != nil {
 		return nil, nil, err

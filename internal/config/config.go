@@ -37,6 +37,7 @@ type Config struct {
 	Submit    Submit               // [sendmail], used by sendmail, queue-inject, queue-pickup
 	SMTPD     SMTPD                // [smtpd]
 	Queue     Queue                // [queue]
+	Outbound  Outbound             // [outbound], used by queue-run
 	Remote    Remote               // [remote]
 	Local     Local                // [local]
 	POP3D     POP3D                // [pop3d]
@@ -125,6 +126,11 @@ type SMTPD struct {
 	MaxConnections  int            // 1000
 	PerIPv4         int            // 20 at once
 	PerIPv6         int            // 20 at once per /64
+	PerSite         int            // 100 at once per /48
+	ConnectRate     Rate           // new connections of one source: 1200/m
+	MessageRate     Rate           // mx: messages of one source; none
+	RecipientRate   Rate           // mx: and recipients; none
+	ErrorRate       Rate           // refused commands of one source before it has to stay away: 100/h
 	MaxErrors       int            // 10
 	MaxCommands     int            // junk commands (NOOP RSET HELP VRFY EHLO) before 421: 100
 	MaxMessages     int            // per connection: 1000
@@ -138,7 +144,8 @@ type SMTPD struct {
 	RelayNetworks   []netip.Prefix // may relay without login; empty
 	RelayDomains    []string       // we are backup MX for them (S24)
 	BareLFNetworks  []netip.Prefix
-	TrustedNetworks []netip.Prefix // exempt from connection limits
+	TrustedNetworks []netip.Prefix // exempt from limits and rates
+	ProxyNetworks   []netip.Prefix // whose connections begin with a PROXY header; empty
 	FutureRelease   time.Duration  // longest FUTURERELEASE: 60d, 0 off
 	HideClient      bool           // submission: no client address in Received (U12): true
 	CheckSender     bool           // submission: MAIL FROM and From must be the account's (U9): true
@@ -150,6 +157,12 @@ type SMTPD struct {
 	From         string // it has no From, or one that can be read in two ways: refuse
 	SenderDomain string // the reverse-path could not be answered: refuse
 	Trust        string // directory of exceptions
+}
+
+// Rate is so many in a time; the zero Rate is no limit.
+type Rate struct {
+	N   int
+	Per time.Duration
 }
 
 // Queue is [queue].
@@ -170,6 +183,14 @@ type Queue struct {
 	MaxExpansion     int           // addresses one recipient may become: 10000
 	ResultsKeep      time.Duration // 30d
 	Workers          Workers
+}
+
+// Outbound is [outbound]: how much mail an account may send before its further mail is held, as it may have been stolen.
+type Outbound struct {
+	Messages      Rate // 1000/h
+	Recipients    Rate // 5000/h
+	NewRecipients Rate // addresses it has never written to before: 1000/d
+	BounceRatio   int  // per cent of the recipients of a day that were refused: 30, 0 any
 }
 
 // Workers are the programs queue-run starts, or the sockets it finds them at.
@@ -210,6 +231,9 @@ type POP3D struct {
 	MaxConnections int
 	PerIPv4        int
 	PerIPv6        int
+	PerSite        int  // per /48
+	ConnectRate    Rate // new connections of one source: 1200/m
+	ProxyNetworks  []netip.Prefix
 	IdleTime       time.Duration // 10m, RFC 1939 section 3
 	Sessions       string        // socket where mailauthd hands over who has logged in; "" none
 }
@@ -217,9 +241,12 @@ type POP3D struct {
 // IMAPD is [imapd].
 type IMAPD struct {
 	IMAP, IMAPS    []string
-	MaxConnections int           // 10000
-	PerIPv4        int           // 100
-	PerIPv6        int           // 100
+	MaxConnections int  // 10000
+	PerIPv4        int  // 100
+	PerIPv6        int  // 100
+	PerSite        int  // per /48: 400
+	ConnectRate    Rate // new connections of one source: 1200/m
+	ProxyNetworks  []netip.Prefix
 	IdleTime       time.Duration // 30m, RFC 9051 section 5.4
 	Sessions       string        // socket where mailauthd hands over who has logged in; "" none
 	LoginTime      time.Duration // until login: 60s
@@ -231,9 +258,12 @@ type IMAPD struct {
 // Maillogin is [maillogin].
 type Maillogin struct {
 	IMAP, IMAPS, POP3, POP3S []string
-	MaxConnections           int           // 10000
-	PerIPv4                  int           // 100
-	PerIPv6                  int           // 100
+	MaxConnections           int  // 10000
+	PerIPv4                  int  // 100
+	PerIPv6                  int  // 100
+	PerSite                  int  // per /48: 400
+	ConnectRate              Rate // new connections of one source: 1200/m
+	ProxyNetworks            []netip.Prefix
 	LoginTime                time.Duration // until login: 60s
 }
 

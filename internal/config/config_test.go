@@ -140,7 +140,7 @@ func TestEveryFieldHasItsKey(t *testing.T) {
 			f, name := v.Field(i), where+v.Type().Field(i).Name
 			switch {
 			case name == "File" || f.Kind() == reflect.Map:
-			case f.Kind() == reflect.Struct:
+			case f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[Rate]():
 				walk(name+".", f)
 			case known[f.Addr().Pointer()] == "":
 				t.Errorf("%s has no key", name)
@@ -160,4 +160,26 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("accepted a value out of range")
 		}
 	})
+}
+
+func TestRate(t *testing.T) {
+	for text, want := range map[string]Rate{"100/m": {100, time.Minute}, "1000/6h": {1000, 6 * time.Hour}, "5/2d": {5, 48 * time.Hour}, "none": {},
+		"": {-1, 0}, "100": {-1, 0}, "0/m": {-1, 0}, "-1/m": {-1, 0}, "1/": {-1, 0}, "1/ms": {-1, 0}, "1/60d": {-1, 0}, "9999999/s": {-1, 0}} {
+		got, err := ParseRate(text)
+		if err != nil {
+			got = Rate{-1, 0}
+		}
+		if got != want {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+	var o Outbound
+	if err := o.Parse("# ours\nmessages 10/h\n\nnew_recipients none\nbounce_ratio 50\n"); err != nil || o != (Outbound{Messages: Rate{10, time.Hour}, BounceRatio: 50}) {
+		t.Errorf("%+v %v", o, err)
+	}
+	for _, bad := range []string{"messages", "message 10/h", "bounce_ratio 101", "recipients x"} {
+		if o.Parse(bad) == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
 }

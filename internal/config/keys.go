@@ -33,6 +33,7 @@ var sections = []section{
 	{"smtpd", smtpd},
 	{"queue", queue},
 	{"queue.workers", workers},
+	{"outbound", outbound},
 	{"remote", remote},
 	{"local", local},
 	{"pop3d", pop3d},
@@ -149,6 +150,11 @@ func smtpd(c *Config) []key {
 		number("max_connections", &s.MaxConnections, 1, 1_000_000),
 		number("per_ipv4", &s.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &s.PerIPv6, 1, 1_000_000),
+		number("per_ipv6_site", &s.PerSite, 0, 1_000_000),
+		often("connect_rate", &s.ConnectRate),
+		often("message_rate", &s.MessageRate),
+		often("recipient_rate", &s.RecipientRate),
+		often("error_rate", &s.ErrorRate),
 		number("max_errors", &s.MaxErrors, 1, 10_000),
 		number("max_commands", &s.MaxCommands, 1, 1_000_000),
 		number("max_messages", &s.MaxMessages, 1, 100_000_000),
@@ -163,6 +169,7 @@ func smtpd(c *Config) []key {
 		words("relay_domains", &s.RelayDomains, domainPattern),
 		prefixes("bare_lf_networks", &s.BareLFNetworks),
 		prefixes("trusted_networks", &s.TrustedNetworks),
+		prefixes("proxy_networks", &s.ProxyNetworks),
 		duration("future_release", &s.FutureRelease, 0, 3650*day),
 		flag("hide_client", &s.HideClient),
 		flag("check_sender", &s.CheckSender),
@@ -201,6 +208,16 @@ func workers(c *Config) []key {
 	return []key{
 		word("local", &w.Local, c.worker),
 		word("remote", &w.Remote, c.worker),
+	}
+}
+
+func outbound(c *Config) []key {
+	o := &c.Outbound
+	return []key{
+		often("messages", &o.Messages),
+		often("recipients", &o.Recipients),
+		often("new_recipients", &o.NewRecipients),
+		number("bounce_ratio", &o.BounceRatio, 0, 100),
 	}
 }
 
@@ -243,6 +260,9 @@ func pop3d(c *Config) []key {
 		number("max_connections", &p.MaxConnections, 1, 1_000_000),
 		number("per_ipv4", &p.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &p.PerIPv6, 1, 1_000_000),
+		number("per_ipv6_site", &p.PerSite, 0, 1_000_000),
+		often("connect_rate", &p.ConnectRate),
+		prefixes("proxy_networks", &p.ProxyNetworks),
 		duration("idle_time", &p.IdleTime, time.Second, day), // RFC 1939 section 3 wants 10 minutes
 		c.path("sessions", &p.Sessions),
 	}
@@ -256,6 +276,9 @@ func imapd(c *Config) []key {
 		number("max_connections", &i.MaxConnections, 1, 1_000_000),
 		number("per_ipv4", &i.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &i.PerIPv6, 1, 1_000_000),
+		number("per_ipv6_site", &i.PerSite, 0, 1_000_000),
+		often("connect_rate", &i.ConnectRate),
+		prefixes("proxy_networks", &i.ProxyNetworks),
 		duration("idle_time", &i.IdleTime, time.Second, 7*day), // RFC 9051 section 5.4 wants 30 minutes
 		c.path("sessions", &i.Sessions),
 		duration("login_time", &i.LoginTime, time.Second, day),
@@ -275,6 +298,9 @@ func maillogin(c *Config) []key {
 		number("max_connections", &m.MaxConnections, 1, 1_000_000),
 		number("per_ipv4", &m.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &m.PerIPv6, 1, 1_000_000),
+		number("per_ipv6_site", &m.PerSite, 0, 1_000_000),
+		often("connect_rate", &m.ConnectRate),
+		prefixes("proxy_networks", &m.ProxyNetworks),
 		duration("login_time", &m.LoginTime, time.Second, day),
 	}
 }

@@ -209,6 +209,65 @@ func FormatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
+// often is a Rate: 100/m, 1000/6h, or none.
+func often(name string, p *Rate) key {
+	return key{name, p, func(value any) error {
+		s, ok := value.(string)
+		if !ok {
+			return errors.New(`is a number and a time such as "100/m", in quotes`)
+		}
+		r, err := ParseRate(s)
+		if err == nil {
+			*p = r
+		}
+		return err
+	}}
+}
+
+// ParseRate reads 100/m, 1000/6h, or none.
+func ParseRate(s string) (Rate, error) {
+	if s == "none" {
+		return Rate{}, nil
+	}
+	count, unit, _ := strings.Cut(s, "/")
+	if unit != "" && (unit[0] < '0' || unit[0] > '9') {
+		unit = "1" + unit
+	}
+	n, err := strconv.ParseUint(count, 10, 20)
+	per, err2 := Duration(unit)
+	if err != nil || err2 != nil || n == 0 || per < time.Second || per > 31*day {
+		return Rate{}, errorf("is %q: write a number and a time, such as 100/m or 1000/6h (s m h d), or none", s)
+	}
+	return Rate{int(n), per}, nil
+}
+
+// Parse reads what a file of a domain or an account changes of [outbound]: a line "KEY VALUE" for each.
+func (o *Outbound) Parse(text string) error {
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		var err error
+		switch value = strings.TrimSpace(value); name {
+		case "", "#":
+		case "messages":
+			o.Messages, err = ParseRate(value)
+		case "recipients":
+			o.Recipients, err = ParseRate(value)
+		case "new_recipients":
+			o.NewRecipients, err = ParseRate(value)
+		case "bounce_ratio":
+			if o.BounceRatio, err = strconv.Atoi(value); err != nil || o.BounceRatio < 0 || o.BounceRatio > 100 {
+				err = errorf("is %q, and may be 0 to 100", value)
+			}
+		default:
+			err = errorf("is none of messages, recipients, new_recipients, bounce_ratio")
+		}
+		if err != nil {
+			return errorf("%.40s %w", name, err)
+		}
+	}
+	return nil
+}
+
 // duration is a text such as "5d" or "1h 30m".
 func duration(name string, p *time.Duration, low, high time.Duration) key {
 	return key{name, p, func(value any) error {

@@ -71,6 +71,7 @@ const (
 	Sender
 	Bcc
 	ResentBcc
+	Checks
 	mbox // a "From " line before the header, left over from an mbox
 )
 
@@ -80,7 +81,7 @@ var names = []struct {
 	name Name
 }{
 	{"received", Received}, {"delivered-to", DeliveredTo}, {"return-path", ReturnPath}, {"date", Date}, {"message-id", MessageID},
-	{"from", From}, {"sender", Sender}, {"bcc", Bcc}, {"resent-bcc", ResentBcc},
+	{"from", From}, {"sender", Sender}, {"bcc", Bcc}, {"resent-bcc", ResentBcc}, {"x-pennypost-checks", Checks},
 }
 
 // Reset makes the filter ready for another message to out, and keeps its buffers.

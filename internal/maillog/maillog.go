@@ -190,6 +190,11 @@ func (l *Log) Start(service, address string) {
 	l.event("start", "").str("service", service).str("listen", address).end()
 }
 
+// Confined is a program that has given up what it has no use for, as far as the kernel lets it.
+func (l *Log) Confined(level int, what string) {
+	l.event("confine", "").num("level", int64(level)).str("what", what).end()
+}
+
 // Stop is the last line of a server.
 func (l *Log) Stop(why string) { l.event("stop", "").str("why", why).end() }
 

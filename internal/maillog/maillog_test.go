@@ -34,15 +34,15 @@ func TestLines(t *testing.T) {
 	}{
 		{func() { l.Start("mx", "127.0.0.1:25") }, `start service=mx listen=127.0.0.1:25`},
 		{func() { l.AuthFail("192.0.2.1", "al ice\n") }, `auth-fail ip=192.0.2.1 user="al ice\n"`},
-		{func() { l.Accept(id, null, 1, 4096, "mx esmtps", "192.0.2.1", "") },
+		{func() { l.Accept(id, null, 1, 4096, "mx esmtps", "192.0.2.1", "", "", "") },
 			`accept id=` + id + ` from=<> rcpts=1 size=4096 via="mx esmtps" ip=192.0.2.1`},
-		{func() { l.Reject("192.0.2.1", alice, null, 550, "5.7.1", "no") },
+		{func() { l.Reject("192.0.2.1", alice, null, 550, "5.7.1", "no", "") },
 			`reject ip=192.0.2.1 from=<alice@example.org> code=550 status=5.7.1 why=no`},
 		{func() {
 			l.Defer(id, bob, "", "", status.Result{Enhanced: "4.4.1", Text: "mx1.example.net: timed out"}, 1, 15*time.Minute, "")
 		}, `defer id=` + id + ` to=<bob@example.net> status=4.4.1 next=15m why="mx1.example.net: timed out" attempt=1`},
 		{func() {
-			l.Deliver(id, address.Path{Local: `"a b"`, Domain: "x"}, "s", "h[::1]", status.Result{Code: 250, Enhanced: "2.0.0"}, 1, 15*time.Millisecond)
+			l.Deliver(id, address.Path{Local: `"a b"`, Domain: "x"}, "s", "h[::1]", "dane", status.Result{Code: 250, Enhanced: "2.0.0"}, 1, 15*time.Millisecond)
 		},
 			`deliver id=` + id + ` to=<%22a%20b%22@x> site=s host=h[::1] status=2.0.0 code=250 attempt=1 delay=0.015s`},
 		{func() { l.Warn("x", errors.New("a\x1b[2J")) }, `warn what=x why="a\x1b[2J"`},
@@ -54,7 +54,7 @@ func TestLines(t *testing.T) {
 			t.Errorf("got  %swant queue-run: %s", got, c.want)
 		}
 	}
-	(*Log)(nil).Deliver(id, bob, "", "", status.Result{}, 1, 0) // says nothing, and is not hurt
+	(*Log)(nil).Deliver(id, bob, "", "", "", status.Result{}, 1, 0) // says nothing, and is not hurt
 	(*Log)(nil).Defer(id, bob, "", "", status.Result{}, 1, 0, "")
 	(*Log)(nil).Scan(1, 2, 3)
 	(*Log)(nil).Flush()
@@ -90,7 +90,7 @@ func TestGather(t *testing.T) {
 	if out.n > 10 || out.longest > together {
 		t.Errorf("%d writes of up to %d octets", out.n, out.longest)
 	}
-	if n := testing.AllocsPerRun(100, func() { l.Deliver("id", bob, "s", "h", status.Result{Enhanced: "2.0.0"}, 1, time.Second) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { l.Deliver("id", bob, "s", "h", "none", status.Result{Enhanced: "2.0.0"}, 1, time.Second) }); n != 0 {
 		t.Errorf("a line allocates %v times", n)
 	}
 }

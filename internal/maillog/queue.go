@@ -25,9 +25,9 @@ func (l *Log) Expand(id string, to address.Path, targets int) {
 	l.event("expand", id).path("to", to).num("targets", int64(targets)).end()
 }
 
-// Deliver is one recipient done; delay is since acceptance.
-func (l *Log) Deliver(id string, to address.Path, site, host string, r status.Result, attempt int, delay time.Duration) {
-	l.event("deliver", id).path("to", to).where(site, host).result(r).num("attempt", int64(attempt)).span("delay", delay).end()
+// Deliver is one recipient done; tls is what it did on the way to another host, delay is since acceptance.
+func (l *Log) Deliver(id string, to address.Path, site, host, tls string, r status.Result, attempt int, delay time.Duration) {
+	l.event("deliver", id).path("to", to).where(site, host).str("tls", tls).result(r).num("attempt", int64(attempt)).span("delay", delay).end()
 }
 
 // Defer is one recipient to be tried again after next; cause is one word (greylist, quota, dns, tls, site, policy).

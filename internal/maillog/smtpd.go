@@ -39,20 +39,21 @@ func (l *Log) Auth(ip, user, by, mechanism string) {
 }
 
 // Accept is a message we answered 250 for. rcpts is how many recipients it has; via is the
-// producer and the protocol ("mx esmtps"), user who logged in.
-func (l *Log) Accept(id string, from address.Path, rcpts int, size int64, via, ip, user string) {
+// producer and the protocol ("mx esmtps"), user who logged in; checks is what came of SPF, DKIM and DMARC, and why what is wrong
+// with the message all the same.
+func (l *Log) Accept(id string, from address.Path, rcpts int, size int64, via, ip, user, checks, why string) {
 	l.event("accept", id).path("from", from).num("rcpts", int64(rcpts)).num("size", size).
-		str("via", via).str("ip", ip).str("user", user).end()
+		str("via", via).str("ip", ip).str("user", user).str("checks", checks).str("why", why).end()
 }
 
 // Reject is a command of a transaction that was refused. from and to are what is known of it;
-// the zero path is not logged as to, there is no such recipient.
-func (l *Log) Reject(ip string, from, to address.Path, code int, enhanced, text string) {
+// the zero path is not logged as to, there is no such recipient. checks is what came of SPF, DKIM and DMARC, as far as a message was judged.
+func (l *Log) Reject(ip string, from, to address.Path, code int, enhanced, text, checks string) {
 	n := l.event("reject", "").str("ip", ip).path("from", from)
 	if !to.IsNull() {
 		n = n.path("to", to)
 	}
-	n.num("code", int64(code)).str("status", enhanced).str("why", text).end()
+	n.num("code", int64(code)).str("status", enhanced).str("why", text).str("checks", checks).end()
 }
 
 // Disconnect is the end of a connection: how many messages it brought, and what ended it if it was not QUIT.

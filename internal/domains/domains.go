@@ -50,6 +50,7 @@ type Settings struct {
 	Origin        string   // completes bare addresses; whose postmaster is that of domains without one
 	Programs      bool     // program lines in forward files of virtual users
 	DetailFolders []string // folders mail for user+folder goes into
+	Outbound      config.Outbound
 
 	// Of domains with the file system:
 	System   bool         // it is one; by that file alone
@@ -97,6 +98,7 @@ func FromConfig(c *config.Config) *Domains {
 		Origin:        c.Origin,
 		Programs:      c.Mail.Programs,
 		DetailFolders: c.Mail.DetailFolders,
+		Outbound:      c.Outbound,
 		Unix:          unixUsers(c),
 		UnixPath:      c.Unix.Path,
 		Aliases:       c.Unix.Aliases,

@@ -85,6 +85,7 @@ func (s *Settings) override(dir string, seen snapshot) error {
 			s.Quota, err = config.Size(v)
 			return err
 		}},
+		{"outbound", func(v string) error { return s.Outbound.Parse(v) }},
 		{"programs", func(v string) error {
 			if v != "yes" && v != "no" {
 				return fmt.Errorf("holds %q, and may be yes or no", v)

@@ -28,13 +28,26 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// 2,000 connections of one source: as many as allowed are open at once, others are not affected; a whole /64 is one source.
+// 2,000 connections of one source: as many as allowed are open at once, others are not affected; a whole /64 is one source, and so is, with
+// a limit of its own, a /48.
 func TestS074S075Counter(t *testing.T) {
-	c := &counter{limits: Limits{Total: 50, PerIPv4: 20, PerIPv6: 10, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, per: map[netip.Addr]int{}}
+	shared, err := OpenTable(filepath.Join(t.TempDir(), "mx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, table := range map[string]*Table{"alone": NewTable(), "shared": shared} {
+		t.Run(name, func(t *testing.T) { testCounter(t, table) })
+	}
+}
+
+func testCounter(t *testing.T, table *Table) {
+	l := &Limits{Total: 70, PerIPv4: 20, PerIPv6: 10, PerSite: 15, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	var open []ticket
 	count := func(n int, addr func(i int) netip.Addr) (added int) {
 		for i := range n {
-			if c.add(addr(i)) {
+			if place, why := table.add(addr(i), l); why == "" {
 				added++
+				open = append(open, place)
 			}
 		}
 		return
@@ -45,29 +58,28 @@ func TestS074S075Counter(t *testing.T) {
 	six := func(i int) netip.Addr {
 		return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(i >> 8), 15: byte(i)})
 	}
+	nets := func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 6: byte(i >> 8), 7: byte(i), 15: 1})
+	}
+	table.Welcome(four(5)(0))
 	for _, step := range []struct {
 		who  string
 		from func(int) netip.Addr
 		want int
 	}{
-		{"one address", four(1), 20}, {"one /64", six, 10}, {"another address", four(2), 20}, {"all are taken", four(3), 0},
+		{"one address", four(1), 20}, {"one /64", six, 10}, {"the rest of its /48", nets, 5}, {"another address", four(2), 20},
+		{"strangers", four(3), 8}, {"the last tenth, for somebody known", four(5), 7}, {"all are taken", four(6), 0},
 		{"exempt", func(int) netip.Addr { return netip.MustParseAddr("127.0.0.1") }, 2000},
 	} {
 		if got := count(2000, step.from); got != step.want {
 			t.Errorf("%s: %d, want %d", step.who, got, step.want)
 		}
 	}
-	for range 20 {
-		c.done(four(1)(0))
+	for _, c := range open {
+		c.done()
 	}
-	for i := range 10 {
-		c.done(six(i))
-	}
-	for range 20 {
-		c.done(four(2)(0))
-	}
-	if len(c.per) != 0 {
-		t.Errorf("left over: %v", c.per)
+	if len(table.own)+len(table.sites)+table.total+len(table.Sources())+table.Open() != 0 {
+		t.Errorf("left over: %v %v %d %v", table.own, table.sites, table.total, table.Sources())
 	}
 }
 

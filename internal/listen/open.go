@@ -11,6 +11,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
+
+	"pennypost/internal/packet"
 )
 
 // Inherited is the connection on fd 0 if fd 0 is a connected socket, and whether fd 2 is the same socket (then log to /dev/log).
@@ -30,7 +32,7 @@ func Inherited() (conn net.Conn, logIsPeer bool, ok bool) {
 // Passed are the listening sockets systemd handed over, by name.
 func Passed() (map[string][]net.Listener, error) { return activation.ListenersWithNames() }
 
-// Open listens on addresses: HOST:PORT, or unix:PATH. Keep-alive and MPTCP are off. Either all are open or none is.
+// Open listens on addresses: HOST:PORT, unix:PATH, or packet:PATH for a SOCK_SEQPACKET socket. Keep-alive and MPTCP are off. Either all are open or none is.
 func Open(addresses []string) ([]net.Listener, error) {
 	var open []net.Listener
 	for _, address := range addresses {
@@ -49,6 +51,9 @@ func Open(addresses []string) ([]net.Listener, error) {
 func open1(address string) (net.Listener, error) {
 	conf := net.ListenConfig{KeepAlive: -1}
 	conf.SetMultipathTCP(false)
+	if path, ok := strings.CutPrefix(address, "packet:"); ok {
+		return packet.Listen(path)
+	}
 	path, ok := strings.CutPrefix(address, "unix:")
 	if !ok {
 		return conf.Listen(context.Background(), "tcp", address)

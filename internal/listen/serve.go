@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -17,8 +16,9 @@ const grace = 30 * time.Second
 
 // Serve accepts from all listeners until ctx ends, and gives each connection to handle in a goroutine of its own, which closes it. Beyond
 // Limits it calls refuse (which writes one line and must not block) and closes. It waits for handlers to end, at most 30 s, and survives EMFILE.
+// A connection from a proxy is given on when its header has been read, with the addresses the header says.
 func Serve(ctx context.Context, listeners []net.Listener, limits Limits, handle, refuse func(net.Conn)) error {
-	a := &acceptor{handle: handle, refuse: refuse, counter: counter{limits: limits, per: map[netip.Addr]int{}}}
+	a := newAcceptor(limits, handle, refuse)
 	a.spare, _ = os.Open(os.DevNull)
 	stop := context.AfterFunc(ctx, func() {
 		for _, l := range listeners {
@@ -45,8 +45,11 @@ func Serve(ctx context.Context, listeners []net.Listener, limits Limits, handle,
 
 // acceptor is what the accept loops of a server share.
 type acceptor struct {
-	counter
+	*Table
+	limits         Limits
 	handle, refuse func(net.Conn)
+	telling        sync.Mutex
+	told           refusals
 	running        sync.WaitGroup
 	fd             sync.Mutex
 	spare          *os.File // a descriptor to let go when there are none left
@@ -85,18 +88,81 @@ func temporary(err error) bool {
 
 // start hands a connection over, or turns it away.
 func (a *acceptor) start(c net.Conn) {
+	if contains(a.limits.Proxies, Remote(c)) {
+		a.running.Add(1)
+		go func() {
+			defer a.running.Done()
+			a.proxied(c)
+		}()
+		return
+	}
+	if place, ok := a.admit(c); ok {
+		a.running.Add(1)
+		go func() {
+			defer a.running.Done()
+			defer place.done()
+			a.handle(c)
+		}()
+	}
+}
+
+// admit counts a connection; one too many is closed.
+func (a *acceptor) admit(c net.Conn) (ticket, bool) {
 	from := Remote(c)
-	if !a.add(from) {
-		a.refuse(c)
+	place, why := a.add(from, &a.limits)
+	a.strained(&a.limits)
+	if why == "" {
+		return place, true
+	}
+	a.telling.Lock()
+	tell := a.told.mayTell(time.Now())
+	a.telling.Unlock()
+	if tell && a.limits.Refused != nil {
+		a.limits.Refused(a.limits.service, from, why)
+	}
+	a.refuse(c)
+	c.Close()
+	return ticket{}, false
+}
+
+// proxied serves a connection that a proxy hands on. While its header is awaited it is one of the proxy's, and these have a limit too.
+func (a *acceptor) proxied(c net.Conn) {
+	most := a.limits
+	most.PerIPv4, most.PerIPv6, most.PerSite, most.Connects, most.Errors, most.Unknown = most.Total, most.Total, 0, Rate{}, Rate{}, Rate{}
+	waiting, why := a.add(Remote(c), &most)
+	if why != "" {
 		c.Close()
 		return
 	}
-	a.running.Add(1)
-	go func() {
-		defer a.running.Done()
-		defer a.done(from)
-		a.handle(c)
-	}()
+	client, err := ReadProxy(c)
+	waiting.done()
+	if err != nil {
+		if a.limits.Refused != nil {
+			a.limits.Refused(a.limits.service, Remote(c), err.Error())
+		}
+		c.Close()
+		return
+	}
+	if place, ok := a.admit(client); ok {
+		defer place.done()
+		a.handle(client)
+	}
+}
+
+func newAcceptor(limits Limits, handle, refuse func(net.Conn)) *acceptor {
+	a := &acceptor{Table: limits.table, limits: limits, handle: handle, refuse: refuse}
+	if a.Table == nil {
+		a.Table = NewTable()
+	}
+	return a
+}
+
+// One serves the connection we were started for (inetd, systemd's Accept=yes) as Serve serves those it accepts: it is counted with those of
+// all other processes of the service.
+func One(c net.Conn, limits Limits, handle, refuse func(net.Conn)) {
+	a := newAcceptor(limits, handle, refuse)
+	a.start(c)
+	a.running.Wait()
 }
 
 // full turns one waiting client away with the spare descriptor, so that it learns why, and waits a little, so that

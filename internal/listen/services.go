@@ -61,7 +61,7 @@ func ServeAll(ctx context.Context, services map[string][]net.Listener, limits Li
 	for name, on := range services {
 		go func() {
 			defer cancel()
-			errs <- Serve(ctx, on, limits, func(c net.Conn) { handle(name, c) }, func(c net.Conn) { refuse(name, c) })
+			errs <- Serve(ctx, on, limits.Of(name), func(c net.Conn) { handle(name, c) }, func(c net.Conn) { refuse(name, c) })
 		}()
 	}
 	var err error

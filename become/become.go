@@ -5,10 +5,10 @@ A request is one packet at run/become.sock, a line and one descriptor, and its a
 
 	imapd 1000 1000,2000 alice /home/alice        ok, or no WHY
 
-	program         argument vector     who may ask     its descriptor 0
-	imapd           imapd --session     mailauth        a session, as imapd(8) takes it
-	pop3d           pop3d --session     mailauth        a session
-	deliver-local   deliver-local …     mailqueue       orders, order(5)
+	program         argument vector          may ask      its descriptor 0
+	imapd           imapd                    mailauth     a session, see package login
+	pop3d           pop3d                    mailauth     a session
+	deliver-local   deliver-local --worker   mailqueue    orders, order(5)
 
 What is started has that descriptor, nothing to write to, and our standard error; an environment of five words; / as its directory; no
 way back to more rights. Nothing lies on disk. When become dies what it has started goes on.
@@ -105,7 +105,7 @@ func (s *Server) obey(c *net.UnixConn, uid uint32) error {
 		answer = "no " + why.Error()
 	}
 	c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-	return packet.Send(c, answer)
+	return packet.Send(c, answer, nil)
 }
 
 // start starts what a line asks for.

@@ -76,7 +76,7 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// program says as whom and how it runs, to its descriptor 0.
+// program says as whom and how it runs, to its descriptor 0; that and the copy which the shell keeps are its two sockets.
 const program = `#!/bin/bash
 exec >&0
 { echo "$0 $*"; id -u; id -G; pwd; env | grep -v '^_=\|^SHLVL=\|^PWD=' | sort; ls -l /proc/$$/fd | grep -c passwd; ls -l /proc/$$/fd | grep -c socket:
@@ -153,7 +153,7 @@ PATH=/usr/local/bin:/usr/bin:/bin
 SHELL=/bin/sh
 USER=alice
 0
-1
+2
 CapInh:	0
 CapPrm:	0
 CapEff:	0
@@ -228,7 +228,7 @@ func strangers(t *testing.T, socket string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.Write([]byte(strings.Repeat("z", 64<<10)))
+	c.Write([]byte(strings.Repeat("z", 100<<10)))
 	if answer, _, err := packet.Receive(c); err == nil {
 		t.Errorf("too long: %q", answer)
 	}

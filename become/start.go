@@ -27,14 +27,12 @@ func Load(file string) (*Server, error) {
 	}
 	s := &Server{Socket: ask.Socket(conf.Run), Dir: filepath.Dir(self), MinUID: uint32(conf.Become.MinUID), MinGID: uint32(conf.Become.MinGID)}
 	s.Log = &maillog.Log{Program: "become", Times: conf.Log.Times}
-	for _, p := range []struct{ client, name, flag string }{
-		{"mailauth", "imapd", "--session"}, {"mailauth", "pop3d", "--session"}, {"mailqueue", "deliver-local", "--worker"},
-	} {
-		uid, err := uids.Lookup(p.client)
+	for _, p := range [][]string{{"mailauth", "imapd"}, {"mailauth", "pop3d"}, {"mailqueue", "deliver-local", "--worker"}} {
+		uid, err := uids.Lookup(p[0])
 		if err != nil {
 			return nil, err
 		}
-		s.Programs = append(s.Programs, Program{p.name, []string{p.name, p.flag, "--config", conf.File}, uid})
+		s.Programs = append(s.Programs, Program{p[1], append(p[1:], "--config", conf.File), uid})
 	}
 	return s, s.prepare()
 }
@@ -45,7 +43,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	var on []net.Listener
 	var err error
 	if !connected {
-		on, err = sockets(s.Socket)
+		on, err = listen.Handed([]string{"packet:" + s.Socket})
 	}
 	if err = errors.Join(err, Confine()); err != nil {
 		return err
@@ -57,23 +55,4 @@ func (s *Server) Listen(ctx context.Context) error {
 	s.Handle(c)
 	s.children.Wait()
 	return nil
-}
-
-// sockets are the sockets that a supervisor handed over, else the one at path.
-func sockets(path string) (on []net.Listener, err error) {
-	passed, err := listen.Passed()
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range passed {
-		on = append(on, l...)
-	}
-	if len(on) == 0 {
-		l, err := packet.Listen(path)
-		if err != nil {
-			return nil, err
-		}
-		on = append(on, l)
-	}
-	return on, nil
 }

@@ -23,6 +23,7 @@ package imapd
 import (
 	"context"
 	"crypto/tls"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -43,7 +44,8 @@ type Server struct {
 	Hostname string
 	Checker  Checker
 	Domains  *domains.Domains // nil: nobody shares mailboxes
-	TLS      *tls.Config      // nil: there is no TLS, and nobody can log in
+	TLS      *tls.Config      // nil: there is no TLS
+	Clear    []netip.Prefix   // from there clients may log in without it
 	// Account opens the mail of somebody who has logged in; sessions of one account share what it gives.
 	Account   func(id *login.Identity) (root string, o mailbox.Options)
 	MaxSize   int64         // of a message appended: APPENDLIMIT

@@ -14,12 +14,17 @@ import (
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/listen"
+	"pennypost/internal/packet"
 	"pennypost/login"
 )
 
-// Inherited serves what was handed to us on descriptor 0, if anything was: a connection that logs in, as from inetd; or, with an account or a
-// Maildir, somebody who is known already, as from ssh (RFC 9051 section 7.1.4, PREAUTH). Who may read the mail is then for the system to say.
+// Inherited serves what was handed to us on descriptor 0, if anything was: a connection that logs in, as from inetd; a session that
+// mailauthd hands over, as from become; or, with an account or a Maildir, somebody who is known already, as from ssh (RFC 9051 section 7.1.4,
+// PREAUTH). Who may read the mail is then for the system to say.
 func (srv *Server) Inherited(ctx context.Context, conf *config.Config, service, account, dir string) (served bool, err error) {
+	if c, ok := packet.Inherited(); ok {
+		return true, srv.TakeOver(ctx, c)
+	}
 	conn, logIsPeer, connected := listen.Inherited()
 	if logIsPeer {
 		srv.Log.Out = listen.Syslog("imapd")

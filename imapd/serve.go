@@ -11,6 +11,7 @@ import (
 	"pennypost/internal/domains"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
 	"pennypost/login"
 	"pennypost/maildir/mailbox"
 )
@@ -33,11 +34,15 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		},
 		MaxSize:   conf.IMAPD.MaxAppend,
 		IdleTime:  conf.IMAPD.IdleTime,
+		Clear:     conf.Login.Clear,
 		LoginTime: conf.IMAPD.LoginTime,
 		Limits:    listen.Limits{Total: conf.IMAPD.MaxConnections, PerIPv4: conf.IMAPD.PerIPv4, PerIPv6: conf.IMAPD.PerIPv6},
 		Log:       log,
 	}
 	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
+	if err != nil && (packet.OnZero() || conf.IMAPD.Sessions != "" && len(conf.IMAPD.IMAP)+len(conf.IMAPD.IMAPS) == 0) {
+		err = nil // what is handed over has its TLS elsewhere, and we may not read the keys
+	}
 	if store == nil || err != nil {
 		return srv, nil, err
 	}
@@ -61,11 +66,19 @@ func options(conf *config.Config, a *domains.Account) mailbox.Options {
 
 // Listen serves the sockets handed to us, else those of the flags ("imap=127.0.0.1:143"), else those of mail.toml.
 func (srv *Server) Listen(ctx context.Context, conf *config.IMAPD, flags []string) error {
-	listeners, err := listen.Services(map[string][]string{"imap": conf.IMAP, "imaps": conf.IMAPS}, flags, "imapd.imap")
+	listeners, err := listen.Services(map[string][]string{"imap": conf.IMAP, "imaps": conf.IMAPS, "sessions": sessions(conf.Sessions)}, flags, "imapd.imap")
 	if err != nil {
 		return err
 	}
 	return srv.Serve(ctx, listeners)
+}
+
+// sessions is the address of the socket at path.
+func sessions(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return []string{"packet:" + path}
 }
 
 // Serve answers connections of the listeners, named by service, until ctx ends.
@@ -79,5 +92,11 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 		}
 	}
 	return listen.ServeAll(ctx, listeners, srv.Limits,
-		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "imaps") }, func(_ string, c net.Conn) { front.Refuse(c) })
+		func(service string, c net.Conn) {
+			if service == "sessions" {
+				srv.takeOver(ctx, c)
+			} else {
+				srv.Handle(ctx, c, service == "imaps")
+			}
+		}, func(_ string, c net.Conn) { front.Refuse(c) })
 }

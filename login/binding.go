@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"net/netip"
+	"slices"
 )
 
 // The channel bindings we know. tls-unique is none of them: TLS 1.3 has it not, and in 1.2 it can be forged (RFC 9266 section 1).
@@ -32,6 +34,11 @@ func Bindings(conn net.Conn) map[string][]byte {
 		}
 	}
 	return found
+}
+
+// InClear reports whether a client may log in without TLS: one of these networks. It is never so by default (S029).
+func InClear(networks []netip.Prefix, remote netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(remote) })
 }
 
 // bound reports whether the connection has a channel binding, without making one.

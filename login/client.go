@@ -10,9 +10,11 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"pennypost/internal/domains"
+	"pennypost/internal/packet"
 )
 
 // Verifier is what a server asks: a Checker in its own process, or a Client.
@@ -24,8 +26,9 @@ type Verifier interface {
 
 // Client asks a Service, mailauthd or what stands in its place. It reads no credential; whatever goes wrong between the two is temporary.
 type Client struct {
-	Socket  string
-	Domains *domains.Domains // of the accounts that are named to us
+	Socket   string
+	Domains  *domains.Domains // of the accounts that are named to us; nil: we know their names only
+	Sessions bool             // who has logged in is handed over: Session is called for every identity
 
 	mu     sync.Mutex
 	idle   []*line              // connections nobody uses
@@ -47,17 +50,21 @@ const (
 
 // line is a connection to the Service.
 type line struct {
-	net.Conn
+	*net.UnixConn
 	in *bufio.Reader
 }
 
 func (l *line) ask(ctx context.Context, request string) (verb string, words []string, err error) {
+	return l.askWith(ctx, request, nil)
+}
+
+func (l *line) askWith(ctx context.Context, request string, f syscall.Conn) (verb string, words []string, err error) {
 	until := time.Now().Add(answerTime)
 	if d, ok := ctx.Deadline(); ok && d.Before(until) {
 		until = d
 	}
 	l.SetDeadline(until)
-	if _, err := l.Write([]byte(request + "\n")); err != nil {
+	if err := packet.Write(l.UnixConn, request+"\n", f); err != nil {
 		return "", nil, err
 	}
 	text, err := l.in.ReadString('\n')
@@ -105,7 +112,7 @@ func (c *Client) dial(ctx context.Context) (l *line, fresh bool, err error) {
 	if err != nil {
 		return nil, true, err
 	}
-	return &line{conn, bufio.NewReader(conn)}, true, nil
+	return &line{conn.(*net.UnixConn), bufio.NewReader(conn)}, true, nil
 }
 
 func (c *Client) back(l *line) {
@@ -127,8 +134,44 @@ func (c *Client) Check(ctx context.Context, r Request) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.found(l, verb, words)
+}
+
+// found reads who it is, and gives the connection back unless it will be asked to serve them.
+func (c *Client) found(l *line, verb string, words []string) (*Identity, error) {
+	id, err := c.identity(verb, words)
+	if err == nil && c.Sessions {
+		id.asked = l
+	} else {
+		c.back(l)
+	}
+	return id, err
+}
+
+// Leave forgets who has just logged in: there will be no session.
+func (c *Client) Leave(id *Identity) {
+	if l := id.asked; l != nil {
+		id.asked = nil
+		c.back(l)
+	}
+}
+
+// Session has the session of who has just logged in served by who has the mail. f is the client's connection, or what leads to it, and stays ours.
+func (c *Client) Session(ctx context.Context, id *Identity, o Opening, f syscall.Conn) error {
+	l := id.asked
+	if id.asked = nil; l == nil {
+		return errors.New("mailauthd has not been asked, or has served already")
+	}
+	verb, words, err := l.askWith(ctx, writeSession(o.fields(), o.Early), f)
+	if err != nil {
+		l.Close()
+		return fmt.Errorf("%s: %w", c.Socket, err)
+	}
 	c.back(l)
-	return c.identity(verb, words)
+	if verb != "ok" {
+		return fmt.Errorf("mailauthd: %s", strings.Join(words, " "))
+	}
+	return nil
 }
 
 func (c *Client) identity(verb string, words []string) (*Identity, error) {
@@ -139,6 +182,13 @@ func (c *Client) identity(verb string, words []string) (*Identity, error) {
 		return nil, errors.New("mailauthd: " + words[0])
 	case verb != "ok" || len(words) != 5:
 		return nil, errAnswer
+	}
+	if c.Domains == nil {
+		name, domain := words[0], ""
+		if at := strings.LastIndexByte(name, '@'); at >= 0 {
+			name, domain = name[:at], name[at+1:]
+		}
+		return &Identity{Account: &domains.Account{User: name, Domain: domain}, Authcid: words[1], Authzid: words[2], Credential: words[3], token: words[4]}, nil
 	}
 	a, err := c.Domains.Login(words[0])
 	if errors.Is(err, domains.ErrNoAccount) { // its domains are not ours
@@ -252,8 +302,8 @@ func (x *remoteExchange) Next(response []byte) (challenge []byte, done bool, r R
 		x.end(true)
 		return nil, false, Request{}, errors.New(words[0])
 	}
-	x.end(true)
-	id, err := x.c.identity(verb, words)
+	id, err := x.c.found(x.l, verb, words)
+	x.l = nil
 	r.outcome = &outcome{id, err}
 	switch {
 	case err == nil:

@@ -40,6 +40,7 @@ type Identity struct {
 	Credential string // file name of the credential: "main", "phone"
 
 	token string // for Still
+	asked *line  // the connection to mailauthd that said so, where it is to serve the session
 }
 
 // By is whose credentials they were where they were another's, for the log.

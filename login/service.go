@@ -20,6 +20,7 @@ import (
 	"pennypost/internal/escape"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
 )
 
 /*
@@ -33,13 +34,16 @@ is its answer; words are escaped as in order(5), "-" is the empty one:
 	start imap 192.0.2.9 SCRAM-SHA-256-PLUS KIND=HEX …     go, or none: no such mechanism
 	next BASE64                                            more BASE64, bad WHY, or what check answers
 	still TOKEN                                            yes, or no: end the session
+	session mechanism=… tls=… tag=… sasl=… early=…         ok, or later WHY: with the client's descriptor, after an "ok" of the two above
 
 A connection carries one exchange at a time and as many requests as its client likes. Who may connect is said by uid, as the kernel
-tells it; what is no request ends the connection and nothing else (S131).
+tells it; what is no request ends the connection and nothing else (S131). Anybody may ask "still", once a connection: a Unix user's own
+imapd does, and its token is nothing that others could make use of.
 */
 type Service struct {
 	Checker Verifier
-	Allowed []uint32 // uids, besides root and our own
+	Allowed []uint32                                                                   // uids, besides root and our own
+	Serve   func(ctx context.Context, s *Session, id *Identity, client *os.File) error // has a session served; nil: there are none
 	Log     *maillog.Log
 
 	IdleTime time.Duration // between requests; 0 is 10 minutes
@@ -51,8 +55,8 @@ const (
 	mostClients    = 4096
 )
 
-// Serve answers whoever connects until ctx ends.
-func (s *Service) Serve(ctx context.Context, listeners []net.Listener) error {
+// ServeAll answers whoever connects until ctx ends.
+func (s *Service) ServeAll(ctx context.Context, listeners []net.Listener) error {
 	slots := make(chan struct{}, mostClients)
 	return listen.Serve(ctx, listeners, listen.Limits{}, func(c net.Conn) {
 		select {
@@ -73,14 +77,16 @@ func (s *Service) Handle(ctx context.Context, conn net.Conn) {
 			s.Log.Warn("panic", fmt.Errorf("%v: %s", r, debug.Stack()))
 		}
 	}()
-	uid, err := peer(conn)
-	if err == nil && uid != 0 && uid != uint32(os.Geteuid()) && !slices.Contains(s.Allowed, uid) {
-		err = fmt.Errorf("uid %d may not ask, see login.clients in mail.toml(5)", uid)
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return
 	}
+	uid, err := packet.Peer(u)
 	if err != nil {
 		s.Log.Refuse("login", "local", err.Error())
 		return
 	}
+	stranger := uid != 0 && uid != uint32(os.Geteuid()) && !slices.Contains(s.Allowed, uid)
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Now()) })
 	defer stop()
 	idle := s.IdleTime
@@ -88,7 +94,8 @@ func (s *Service) Handle(ctx context.Context, conn net.Conn) {
 		idle = 10 * time.Minute
 	}
 	d := &dialogue{s: s}
-	in := bufio.NewReaderSize(conn, longestRequest)
+	defer d.drop()
+	in := bufio.NewReaderSize(&withFile{UnixConn: u, d: d}, longestRequest)
 	for ctx.Err() == nil {
 		conn.SetReadDeadline(time.Now().Add(idle))
 		if _, err := in.Peek(1); err != nil {
@@ -99,49 +106,71 @@ func (s *Service) Handle(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return // too long, or cut off
 		}
-		answer, ok := d.answer(ctx, strings.TrimSuffix(string(line), "\n"))
+		text := strings.TrimSuffix(string(line), "\n")
 		clear(line)
+		if stranger && !strings.HasPrefix(text, "still ") {
+			s.Log.Refuse("login", "local", fmt.Sprintf("uid %d may not ask, see login.clients in mail.toml(5)", uid))
+			return
+		}
+		answer, ok := d.answer(ctx, text)
 		if !ok {
 			s.Log.Refuse("login", "local", "that is no request")
 			return
 		}
 		conn.SetWriteDeadline(time.Now().Add(requestTime))
-		if _, err := conn.Write([]byte(answer + "\n")); err != nil {
+		if _, err := conn.Write([]byte(answer + "\n")); err != nil || stranger {
 			return
 		}
 	}
 }
 
-// peer is the uid at the other end of a unix socket.
-func peer(conn net.Conn) (uint32, error) {
-	u, ok := conn.(*net.UnixConn)
-	if !ok {
-		return 0, errors.New("not a unix socket")
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var err2 error
-	err = raw.Control(func(fd uintptr) { cred, err2 = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err = errors.Join(err, err2); err != nil {
-		return 0, err
-	}
-	return cred.Uid, nil
-}
-
 // dialogue is one connection.
 type dialogue struct {
-	s *Service
-	x Exchange // under way
-	p Peer
+	s    *Service
+	x    Exchange // under way
+	p    Peer
+	who  *Session // who has just logged in, and may be served; nil: nobody
+	id   *Identity
+	file *os.File // came with what is being read
+	odd  bool     // more than one came
+}
+
+func (d *dialogue) drop() {
+	if d.file != nil {
+		d.file.Close()
+		d.file = nil
+	}
+}
+
+// withFile reads from a connection and keeps the descriptor that comes with it.
+type withFile struct {
+	*net.UnixConn
+	d *dialogue
+}
+
+func (w *withFile) Read(p []byte) (int, error) {
+	var rights [64]byte
+	n, on, flags, _, err := w.ReadMsgUnix(p, rights[:])
+	for _, f := range packet.Files(rights[:on]) {
+		if w.d.file == nil {
+			w.d.file = f
+		} else {
+			f.Close()
+			w.d.odd = true
+		}
+	}
+	w.d.odd = w.d.odd || flags&unix.MSG_CTRUNC != 0
+	return n, err
 }
 
 func (d *dialogue) answer(ctx context.Context, line string) (answer string, ok bool) {
 	verb, rest, _ := strings.Cut(line, " ")
+	if verb == "session" {
+		return d.session(ctx, line)
+	}
+	d.who, d.id = nil, nil
 	words, ok := readWords(rest)
-	if !ok {
+	if !ok || d.file != nil || d.odd {
 		return "", false
 	}
 	switch {
@@ -175,7 +204,25 @@ func (d *dialogue) check(ctx context.Context, r Request) string {
 		d.s.Log.Warn("login", err)
 		return writeWords("later", "see the log of mailauthd")
 	}
-	return writeWords("ok", id.Account.User+"@"+id.Account.Domain, id.Authcid, id.Authzid, id.Credential, id.token)
+	d.who, d.id = session(r.Service, r.Remote, id, Opening{}), id
+	return writeWords("ok", d.who.User, id.Authcid, id.Authzid, id.Credential, id.token)
+}
+
+// session has the session of who has just logged in served.
+func (d *dialogue) session(ctx context.Context, line string) (answer string, ok bool) {
+	who, id := d.who, d.id
+	if d.who = nil; who == nil || d.file == nil || d.odd || d.s.Serve == nil {
+		return "", false
+	}
+	defer d.drop()
+	if readSession(line, who.Opening.fields(), &who.Early) != nil {
+		return "", false
+	}
+	if err := d.s.Serve(ctx, who, id, d.file); err != nil {
+		d.s.Log.Warn(who.Service+" session of "+who.User, err)
+		return writeWords("later", "see the log of mailauthd"), true
+	}
+	return "ok", true
 }
 
 func (d *dialogue) start(words []string) (string, bool) {

@@ -28,7 +28,7 @@ func serve(t testing.TB, c Verifier, socket string) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		(&Service{Checker: c}).Serve(ctx, on)
+		(&Service{Checker: c}).ServeAll(ctx, on)
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os/user"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ import (
 
 // NewService is the mailauthd that mail.toml describes.
 func NewService(conf *config.Config, log *maillog.Log) (*Service, error) {
-	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Log: log}
+	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Serve: newHandover(conf).serve, Log: log}
 	for _, name := range conf.Login.Clients {
 		u, err := user.Lookup(name)
 		if err != nil {
@@ -34,26 +33,17 @@ func NewService(conf *config.Config, log *maillog.Log) (*Service, error) {
 
 // Listen serves the sockets handed to us, else those of the flags, else the one of mail.toml.
 func (s *Service) Listen(ctx context.Context, conf *config.Config, flags []string) error {
-	passed, err := listen.Passed()
+	if len(flags) == 0 && conf.Login.Socket != "" {
+		flags = []string{"unix:" + conf.Login.Socket}
+	}
+	for _, f := range flags {
+		if !strings.HasPrefix(f, "unix:") {
+			return errors.New("--listen wants unix:PATH")
+		}
+	}
+	on, err := listen.Handed(flags)
 	if err != nil {
 		return err
-	}
-	var on []net.Listener
-	for _, l := range passed {
-		on = append(on, l...)
-	}
-	if len(on) == 0 {
-		if len(flags) == 0 && conf.Login.Socket != "" {
-			flags = []string{"unix:" + conf.Login.Socket}
-		}
-		for _, f := range flags {
-			if !strings.HasPrefix(f, "unix:") {
-				return errors.New("--listen wants unix:PATH")
-			}
-		}
-		if on, err = listen.Open(flags); err != nil {
-			return err
-		}
 	}
 	if len(on) == 0 {
 		return errors.New("nothing to listen on: see login.socket in mail.toml(5), or --listen")
@@ -61,5 +51,5 @@ func (s *Service) Listen(ctx context.Context, conf *config.Config, flags []strin
 	for _, l := range on {
 		s.Log.Start("login", l.Addr().String())
 	}
-	return s.Serve(ctx, on)
+	return s.ServeAll(ctx, on)
 }

@@ -12,7 +12,7 @@ import (
 // Handle serves one connection to its end: POP3, or POP3S where implicit is set.
 func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
 	var drop *maildrop
-	f := &front.Server{Hostname: srv.Hostname, Checker: srv.Checker, TLS: srv.TLS, IdleTime: srv.idle(), Log: srv.Log}
+	f := &front.Server{Hostname: srv.Hostname, Checker: srv.Checker, TLS: srv.TLS, Clear: srv.Clear, IdleTime: srv.idle(), Log: srv.Log}
 	f.Enter = func(ctx context.Context, l *front.Login) (err error) {
 		drop, err = srv.open(ctx, l.Identity)
 		return err

@@ -23,8 +23,10 @@ package pop3d
 import (
 	"context"
 	"crypto/tls"
+	"net/netip"
 	"time"
 
+	"pennypost/internal/domains"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
@@ -39,11 +41,13 @@ type Checker interface {
 type Server struct {
 	Hostname     string
 	Checker      Checker
-	TLS          *tls.Config   // nil: there is no TLS, and nobody can log in
-	Stamp        string        // of a mounted store, as in package maildir
-	ExpungedDays int           // how long what was removed can be brought back; 0 not at all
-	State        string        // state/over is below it
-	IdleTime     time.Duration // RFC 1939 section 3: at least ten minutes
+	Domains      *domains.Domains // of those who have logged in elsewhere
+	TLS          *tls.Config      // nil: there is no TLS
+	Clear        []netip.Prefix   // from there clients may log in without it
+	Stamp        string           // of a mounted store, as in package maildir
+	ExpungedDays int              // how long what was removed can be brought back; 0 not at all
+	State        string           // state/over is below it
+	IdleTime     time.Duration    // RFC 1939 section 3: at least ten minutes
 	Limits       listen.Limits
 	Log          *maillog.Log
 }

@@ -10,6 +10,7 @@ import (
 	"pennypost/internal/domains"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
 	"pennypost/login"
 	"pennypost/pop3d/front"
 )
@@ -22,17 +23,23 @@ var Services = []string{"pop3", "pop3s"}
 
 // FromConfig is the server mail.toml describes, and its certificates; nil where there are none.
 func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, error) {
+	all := domains.FromConfig(conf)
 	srv := &Server{
+		Domains:      all,
 		Hostname:     conf.Hostname,
-		Checker:      login.FromConfig(conf, domains.FromConfig(conf), log.Warn),
+		Checker:      login.FromConfig(conf, all, log.Warn),
 		Stamp:        conf.Mail.Stamp,
 		ExpungedDays: conf.IMAPD.ExpungedDays,
 		State:        conf.State,
+		Clear:        conf.Login.Clear,
 		IdleTime:     conf.POP3D.IdleTime,
 		Limits:       listen.Limits{Total: conf.POP3D.MaxConnections, PerIPv4: conf.POP3D.PerIPv4, PerIPv6: conf.POP3D.PerIPv6},
 		Log:          log,
 	}
 	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
+	if err != nil && (packet.OnZero() || conf.POP3D.Sessions != "" && len(conf.POP3D.POP3)+len(conf.POP3D.POP3S) == 0) {
+		err = nil // what is handed over has its TLS elsewhere, and we may not read the keys
+	}
 	if store == nil || err != nil {
 		return srv, nil, err
 	}
@@ -40,13 +47,24 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	return srv, store, nil
 }
 
-// Listen serves the sockets handed to us, else those of the flags ("pop3=127.0.0.1:110"), else those of mail.toml.
+// Listen serves a session that mailauthd hands over on descriptor 0, as from become; or the sockets handed to us, else those of the flags ("pop3=127.0.0.1:110"), else those of mail.toml.
 func (srv *Server) Listen(ctx context.Context, conf *config.POP3D, flags []string) error {
-	listeners, err := listen.Services(map[string][]string{"pop3": conf.POP3, "pop3s": conf.POP3S}, flags, "pop3d.pop3")
+	if c, ok := packet.Inherited(); ok {
+		return srv.TakeOver(ctx, c)
+	}
+	listeners, err := listen.Services(map[string][]string{"pop3": conf.POP3, "pop3s": conf.POP3S, "sessions": sessions(conf.Sessions)}, flags, "pop3d.pop3")
 	if err != nil {
 		return err
 	}
 	return srv.Serve(ctx, listeners)
+}
+
+// sessions is the address of the socket at path.
+func sessions(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return []string{"packet:" + path}
 }
 
 // Serve answers connections of the listeners, named by service, until ctx ends.
@@ -60,5 +78,11 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 		}
 	}
 	return listen.ServeAll(ctx, listeners, srv.Limits,
-		func(service string, c net.Conn) { srv.Handle(ctx, c, service == "pop3s") }, func(_ string, c net.Conn) { front.Refuse(c) })
+		func(service string, c net.Conn) {
+			if service == "sessions" {
+				srv.takeOver(ctx, c)
+			} else {
+				srv.Handle(ctx, c, service == "pop3s")
+			}
+		}, func(_ string, c net.Conn) { front.Refuse(c) })
 }

@@ -32,7 +32,7 @@ func Ask(ctx context.Context, socket string, r Request, input *os.File) error {
 		until = d
 	}
 	c.SetDeadline(until)
-	if err := packet.Send(c, r.String(), int(input.Fd())); err != nil {
+	if err := packet.Send(c, r.String(), input); err != nil {
 		return err
 	}
 	answer, files, err := packet.Receive(c)

@@ -106,9 +106,9 @@ func (s *session) capabilities() string {
 		}
 	} else {
 		list = append(list, "LOGINDISABLED")
-		if s.srv.TLS != nil {
-			list = append(list, "STARTTLS")
-		}
+	}
+	if s.srv.TLS != nil && !s.tls() {
+		list = append(list, "STARTTLS")
 	}
 	return strings.Join(list, " ")
 }
@@ -171,7 +171,7 @@ func (s *session) starttls(c *command) reply {
 		return syntax(c.Err())
 	}
 	switch {
-	case s.secure:
+	case s.tls():
 		return bad("TLS is on already")
 	case s.srv.TLS == nil:
 		return no("UNAVAILABLE", "there is no certificate here")

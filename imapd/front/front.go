@@ -34,7 +34,8 @@ type Checker interface {
 type Server struct {
 	Hostname  string
 	Checker   Checker
-	TLS       *tls.Config // nil: there is no TLS, and nobody can log in
+	TLS       *tls.Config    // nil: there is no TLS
+	Clear     []netip.Prefix // from there clients may log in without it
 	LoginTime time.Duration
 	Log       *maillog.Log
 	// Enter has the session taken over. After an error the client hears NO and may try again; it must say what the log is to know.
@@ -69,7 +70,7 @@ type session struct {
 	ctx    context.Context
 	conn   net.Conn
 	remote netip.Addr
-	secure bool // TLS
+	secure bool // TLS, or a network that is as good
 	reader *wire.Reader
 	out    []byte
 	text   []byte // of the command
@@ -87,6 +88,7 @@ func (srv *Server) Serve(ctx context.Context, conn net.Conn, implicit bool) *Log
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		s.remote = addr.Addr().Unmap()
 	}
+	s.secure = login.InClear(srv.Clear, s.remote)
 	s.read(conn)
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Now()) })
 	defer stop()
@@ -181,6 +183,11 @@ func (s *session) startTLS() bool {
 	s.conn, s.secure = conn, true
 	s.read(conn)
 	return true
+}
+
+func (s *session) tls() bool {
+	_, on := s.conn.(*tls.Conn)
+	return on
 }
 
 // Refuse answers a connection beyond the limits.

@@ -84,6 +84,9 @@ func (s *session) authenticate(c *command) reply {
 // check asks who it is, and has the session taken over.
 func (s *session) check(c *command, r login.Request, mechanism string) reply {
 	r.Service, r.Remote = "imap", s.remote
+	if s.flush(); s.broken != nil { // what was said before goes before what the next one says
+		return reply{}
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
 	id, err := s.srv.Checker.Check(ctx, r)
@@ -97,9 +100,6 @@ func (s *session) check(c *command, r login.Request, mechanism string) reply {
 	case err != nil:
 		s.srv.Log.Warn("imap login", err)
 		return no("UNAVAILABLE", "logins cannot be checked now, try later")
-	}
-	if s.flush(); s.broken != nil { // what was said before goes before what the next one says
-		return reply{}
 	}
 	s.conn.SetDeadline(time.Time{})
 	l := &Login{Conn: s.conn, Identity: id, Remote: s.remote, Mechanism: mechanism, Tag: c.tag, Early: s.reader.Taken()}

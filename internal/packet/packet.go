@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/internal/uids"
 )
 
 // Longest is the longest line.
@@ -31,8 +33,13 @@ func Send(c *net.UnixConn, line string, file syscall.Conn) error {
 	if line == "" || len(line) > Longest {
 		return ErrProtocol
 	}
+	return Write(c, line, file)
+}
+
+// Write writes text with a descriptor, or without one (nil), to a socket of any type.
+func Write(c *net.UnixConn, text string, file syscall.Conn) error {
 	if file == nil {
-		_, _, err := c.WriteMsgUnix([]byte(line), nil, nil)
+		_, err := c.Write([]byte(text))
 		return err
 	}
 	raw, err := file.SyscallConn()
@@ -40,8 +47,12 @@ func Send(c *net.UnixConn, line string, file syscall.Conn) error {
 		return err
 	}
 	var failed error
-	err = raw.Control(func(fd uintptr) { _, _, failed = c.WriteMsgUnix([]byte(line), unix.UnixRights(int(fd)), nil) })
-	return errors.Join(err, failed)
+	n := 0
+	err = raw.Control(func(fd uintptr) { n, _, failed = c.WriteMsgUnix([]byte(text), unix.UnixRights(int(fd)), nil) })
+	if err = errors.Join(err, failed); err == nil && n < len(text) {
+		_, err = c.Write([]byte(text[n:]))
+	}
+	return err
 }
 
 // Receive waits for a packet. Its descriptors close at exec(2) and are the caller's.
@@ -52,19 +63,24 @@ func Receive(c *net.UnixConn) (line string, files []*os.File, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:on])
-	for i := range messages {
-		fds, bad := unix.ParseUnixRights(&messages[i])
-		err = errors.Join(err, bad)
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "handed over"))
-		}
-	}
-	if err != nil || n > Longest || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+	files = Files(rights[:on])
+	if n > Longest || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		Close(files)
 		return "", nil, ErrProtocol
 	}
 	return string(text[:n]), files, nil
+}
+
+// Files are the descriptors of control messages.
+func Files(rights []byte) (files []*os.File) {
+	messages, _ := unix.ParseSocketControlMessage(rights) // the kernel wrote them
+	for i := range messages {
+		fds, _ := unix.ParseUnixRights(&messages[i])
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "handed over"))
+		}
+	}
+	return files
 }
 
 // Close closes files.
@@ -87,6 +103,18 @@ func Peer(c syscall.Conn) (uint32, error) {
 		return 0, err
 	}
 	return cred.Uid, nil
+}
+
+// Only says who it is that made the other end, unless it is that user of ours, ourselves, or root.
+func Only(c syscall.Conn, name string) error {
+	uid, err := Peer(c)
+	if err != nil || uid == 0 || uid == uint32(os.Geteuid()) {
+		return err
+	}
+	if ours, err := uids.Lookup(name); err != nil || ours != uid {
+		return fmt.Errorf("uid %d may not ask", uid)
+	}
+	return nil
 }
 
 // Dial connects to path.
@@ -113,10 +141,15 @@ func Pair() (*net.UnixConn, *os.File, error) {
 	return c, theirs, nil
 }
 
+// OnZero reports whether descriptor 0 is a connection of ours.
+func OnZero() bool {
+	kind, err := unix.GetsockoptInt(0, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_SEQPACKET
+}
+
 // Inherited is the connection on descriptor 0, if it is one of ours.
 func Inherited() (*net.UnixConn, bool) {
-	kind, err := unix.GetsockoptInt(0, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err != nil || kind != unix.SOCK_SEQPACKET {
+	if !OnZero() {
 		return nil, false
 	}
 	c, err := fileConn(os.Stdin)

@@ -103,6 +103,9 @@ func decode(word string) ([]byte, error) {
 // enter checks the login and has the session taken over.
 func (s *session) enter(r login.Request, mechanism string) string {
 	r.Service, r.Remote = "pop3", s.remote
+	if s.broken = s.flush(); s.broken != nil { // what was said before goes before what the next one says
+		return ""
+	}
 	id, err := s.srv.Checker.Check(s.ctx, r)
 	switch {
 	case errors.Is(err, login.ErrCredentials):
@@ -116,9 +119,6 @@ func (s *session) enter(r login.Request, mechanism string) string {
 		return "-ERR [SYS/TEMP] cannot check logins now, try later"
 	}
 	s.srv.Log.Auth(s.ip(), id.Account.Path().String(), id.By(), mechanism)
-	if s.broken = s.flush(); s.broken != nil { // what was said before goes before what the next one says
-		return ""
-	}
 	s.conn.SetDeadline(time.Time{})
 	l := &Login{Conn: s.conn, Identity: id, Remote: s.remote, Mechanism: mechanism, Early: append(s.in.Taken(), s.early...), SASL: s.mechanisms()}
 	s.early = nil

@@ -53,13 +53,14 @@ func Capa(sasl string, now ...string) string {
 
 // capa answers CAPA. What needs TLS is told under TLS only.
 func (s *session) capa([]string) string {
-	switch {
-	case s.secure:
-		return Capa(s.mechanisms())
-	case s.srv.TLS != nil:
-		return Capa("", "STLS")
+	sasl, now := "", []string(nil)
+	if s.secure {
+		sasl = s.mechanisms()
 	}
-	return Capa("")
+	if s.srv.TLS != nil && s.conn == s.raw {
+		now = []string{"STLS"}
+	}
+	return Capa(sasl, now...)
 }
 
 func (s *session) mechanisms() string { return strings.Join(login.Offer(s.srv.Checker, s.conn), " ") }
@@ -86,7 +87,7 @@ func Lang(args []string) string {
 // stls answers STLS (RFC 2595 section 4).
 func (s *session) stls([]string) string {
 	switch {
-	case s.secure:
+	case s.conn != s.raw:
 		return "-ERR TLS is there already"
 	case s.srv.TLS == nil:
 		return "-ERR no TLS here"

@@ -37,7 +37,8 @@ type Checker interface {
 type Server struct {
 	Hostname string
 	Checker  Checker
-	TLS      *tls.Config // nil: there is no TLS, and nobody can log in
+	TLS      *tls.Config    // nil: there is no TLS
+	Clear    []netip.Prefix // from there clients may log in without it
 	IdleTime time.Duration
 	Log      *maillog.Log
 	// Enter has the session taken over. After an error the client hears -ERR and may try again; it must say what the log is to know.
@@ -79,7 +80,7 @@ type session struct {
 	in     *line.Reader
 	out    []byte // replies that wait for the input to be drained
 	early  []byte // is read before what comes
-	secure bool   // TLS is there
+	secure bool   // TLS is there, or a network that is as good
 	remote netip.Addr
 
 	name     string // of USER
@@ -100,7 +101,8 @@ func (srv *Server) Serve(ctx context.Context, conn net.Conn, implicit bool) *Log
 			s.remote = ap.Addr().Unmap()
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { // nothing is removed
+	s.secure = login.InClear(srv.Clear, s.remote)
+	stop := context.AfterFunc(ctx, func() {
 		s.stopping.Store(true)
 		conn.SetReadDeadline(time.Unix(1, 0))
 	})

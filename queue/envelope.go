@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,11 @@ type Envelope struct {
 	RcptFile  RcptFile
 	Body      Body
 	Other     []Field // keys this version does not know, kept
+}
+
+// Marked reports whether the message was found to be not what it says, and belongs into Junk.
+func (e *Envelope) Marked() bool {
+	return e.Checks != "" && slices.Contains(strings.Fields(e.Checks), "do=quarantine")
 }
 
 // MaxRcpts is how many recipients stand in the envelope itself.

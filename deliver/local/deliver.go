@@ -144,6 +144,9 @@ func folderFor(account *domains.Account, detail string) string {
 		return ""
 	}
 	for _, name := range account.DetailFolders {
+		if j.order.Junk && account.Junk != "" {
+			folder = account.Junk
+		}
 		if strings.EqualFold(name, detail) && !strings.EqualFold(name, "INBOX") {
 			return name
 		}

@@ -14,7 +14,7 @@ import (
 
 const (
 	chunk = 64 << 10 // one pread: nearly every message with its envelope
-	slack = 2 << 10  // room before it for Return-Path and Delivered-To
+	slack = 2 << 10  // room before it for Return-Path, Delivered-To and the checks
 
 	mostHeader = 1 << 20 // a header is searched this far; what follows is opaque
 )
@@ -28,6 +28,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, slack+chunk); return 
 type message struct {
 	file  durable.File
 	from  address.Path // reverse-path
+	check string       // checks: of the envelope
 	start int64        // offset of the message in the file
 	size  int64        // octets of the message
 
@@ -35,7 +36,7 @@ type message struct {
 	room   []byte // what is free in front of text, and may be overwritten
 	text   []byte // the message as far as it was read; room and text are one array
 
-	drop []span   // Return-Path fields to leave out
+	drop []span   // Return-Path and checks fields to leave out
 	seen []string // values of Delivered-To
 }
 
@@ -75,7 +76,7 @@ func (m *message) read(o *order.Order) error {
 		if err != nil {
 			return err
 		}
-		m.from, m.start = env.From, int64(header)
+		m.from, m.check, m.start = env.From, env.Checks, int64(header)
 		if o.Size == 0 {
 			m.size = env.Body.Length
 		}
@@ -160,6 +161,13 @@ func (m *message) scan() (done bool) {
 				at = end
 				continue
 			}
+		case 'X', 'x':
+			if hasField(rest, "x-pennypost-checks:") {
+				end := fieldEnd(m.text, at)
+				m.drop = append(m.drop, span{at, end})
+				at = end
+				continue
+			}
 		case 'D', 'd':
 			if hasField(rest, "delivered-to:") {
 				end := fieldEnd(m.text, at)
@@ -230,6 +238,9 @@ func (m *message) copyTo(w io.Writer, to address.Path) (size, wire int64, err er
 	trace := make([]byte, 0, 512)
 	trace = append(append(append(trace, "Return-Path: <"...), m.from.String()...), ">\n"...)
 	trace = append(append(append(trace, "Delivered-To: "...), to.String()...), '\n')
+	if m.check != "" {
+		trace = append(append(append(trace, queue.ChecksField...), m.check...), '\n')
+	}
 
 	count := counter{w: w}
 	first := m.text

@@ -48,7 +48,7 @@ func (a *Agent) Once(sender string, args []string, in *os.File, out io.Writer) (
 		return exitUsage
 	}
 	if env := envelope(3); env != nil {
-		o.ID, o.Repeat = env.ID, true
+		o.ID, o.Repeat, o.Junk = env.ID, true, env.Marked()
 		for _, r := range env.Rcpts {
 			if sameAddress(r.To, rc.To) {
 				rc.Num.N = r.N

@@ -145,8 +145,8 @@ func (d *Domains) mounted() error {
 
 // domainFiles and userFiles are what is read of each directory; lists/, dkim/, credentials/ have other readers.
 var (
-	domainFiles = []string{"aliases", "system", "separators", "path", "layout", "delimiter", "prefix", "quota", "outbound", "programs", "detail_folders"}
-	userFiles   = []string{"forward", "path", "layout", "delimiter", "prefix", "quota", "outbound", "programs", "detail_folders"}
+	domainFiles = []string{"aliases", "system", "separators", "path", "layout", "delimiter", "prefix", "quota", "outbound", "programs", "detail_folders", "junk"}
+	userFiles   = []string{"forward", "path", "layout", "delimiter", "prefix", "quota", "outbound", "programs", "detail_folders", "junk"}
 )
 
 // current is the state of the domain's files, at most a second old.

@@ -50,6 +50,7 @@ type Settings struct {
 	Origin        string   // completes bare addresses; whose postmaster is that of domains without one
 	Programs      bool     // program lines in forward files of virtual users
 	DetailFolders []string // folders mail for user+folder goes into
+	Junk          string   // folder of marked mail, "" the INBOX
 	Outbound      config.Outbound
 
 	// Of domains with the file system:
@@ -98,6 +99,7 @@ func FromConfig(c *config.Config) *Domains {
 		Origin:        c.Origin,
 		Programs:      c.Mail.Programs,
 		DetailFolders: c.Mail.DetailFolders,
+		Junk:          c.Mail.Junk,
 		Outbound:      c.Outbound,
 		Unix:          unixUsers(c),
 		UnixPath:      c.Unix.Path,
@@ -135,6 +137,7 @@ type Account struct {
 	Prefix        string
 	Quota         int64
 	DetailFolders []string      // folders mail for user+folder goes into
+	Junk          string        // folder of marked mail, "" the INBOX
 	Forward       []ForwardLine // empty: keep
 	Postmaster    bool          // never refused for quota
 	Unix          *passwd.User  // of a Unix user, whose mail is touched under this uid alone; nil: it is vmail's

@@ -93,6 +93,15 @@ func (s *Settings) override(dir string, seen snapshot) error {
 			s.Programs = v == "yes"
 			return nil
 		}},
+		{"junk", func(v string) error {
+			if strings.HasPrefix(v, ".") || strings.HasPrefix(v, "/") || strings.Contains(v, "..") || strings.Contains(v, "\n") {
+				return fmt.Errorf("holds %q, which is no folder", v)
+			}
+			if s.Junk = v; strings.EqualFold(v, "INBOX") {
+				s.Junk = ""
+			}
+			return nil
+		}},
 		{"detail_folders", func(v string) error {
 			s.DetailFolders = lines(v)
 			for _, folder := range s.DetailFolders {
@@ -174,6 +183,7 @@ func (s *Settings) account(dom *domain, st *domainState, name string) *Account {
 		Prefix:        s.Prefix,
 		Quota:         s.Quota,
 		DetailFolders: s.DetailFolders,
+		Junk:          s.Junk,
 		Postmaster:    st.isPostmaster(dom, name),
 	}
 }

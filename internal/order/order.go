@@ -2,7 +2,7 @@
 Package order is the language of queue-run and its workers, order(5): packets on an AF_UNIX
 SOCK_SEQPACKET connection, one order line and one freshly opened descriptor each.
 
-	deliver SEQ ID attempt=N repeat=0|1 site=KEY [form=ready] [header=H] size=S wire=W [sender=ADDR] rcpt=NUM:ADDR …
+	deliver SEQ ID attempt=N repeat=0|1 site=KEY [form=ready] [header=H] size=S wire=W [sender=ADDR] [junk=1] rcpt=NUM:ADDR …
 	resolve SEQ DOMAIN                next SEQ                quit
 
 	K|Z|D SEQ NUM status code [host=HOST] [dsn=1] text          S SEQ text           E SEQ
@@ -52,6 +52,7 @@ type Order struct {
 	Size    int64         // octets of the message
 	Wire    int64         // octets with CRLF; 0 when not known
 	Sender  *address.Path // reverse-path to use instead of the envelope's (SRS); nil: the envelope's
+	Junk    bool          // marked at reception: it goes into the folder for such
 	Rcpts   []Rcpt
 	Domain  string // resolve
 }
@@ -121,6 +122,9 @@ func (o *Order) appendDeliver(b []byte) []byte {
 		b = escape.Append(b, o.Sender.String())
 	}
 	for i := range o.Rcpts {
+	if o.Junk {
+		b = append(b, " junk=1"...)
+	}
 		b = append(b, " rcpt="...)
 		b = appendNum(b, o.Rcpts[i].Num)
 		b = append(b, ':')
@@ -216,6 +220,8 @@ func (o *Order) set(word string) (err error) {
 		p, err = path(value)
 		o.Sender = &p
 	case "rcpt":
+	case "junk":
+		o.Junk = value == "1"
 		var r Rcpt
 		num, addr, ok := strings.Cut(value, ":")
 		if !ok {

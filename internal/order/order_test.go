@@ -37,7 +37,7 @@ func samples(t testing.TB) []Order {
 		{Verb: "resolve", Seq: 8, Domain: "xn--bcher-kva.example"},
 		{Verb: "deliver", Seq: 1<<64 - 1, ID: id, Attempt: 1, Site: "local", Ready: true, Size: 12, Wire: 14,
 			Rcpts: []Rcpt{{queue.Num{N: 1}, addr(t, "bob@example.org")}}},
-		{Verb: "deliver", Seq: 2, ID: id, Attempt: 3, Repeat: true, Site: "smtp://relay.example.org:587", Header: 200, Size: 12, Sender: &sender,
+		{Verb: "deliver", Seq: 2, ID: id, Attempt: 3, Repeat: true, Site: "smtp://relay.example.org:587", Header: 200, Size: 12, Sender: &sender, Junk: true,
 			Rcpts: []Rcpt{{queue.Num{N: 2, Sub: 3}, addr(t, `"a b"@example.net`)}, {queue.Num{N: 4}, addr(t, "jürgen@bücher.example")}}},
 		{Verb: "deliver", Seq: 3, ID: id, Attempt: 1, Site: "s", Sender: &null, Rcpts: []Rcpt{{queue.Num{N: 1}, addr(t, "bob@example.org")}}},
 	}

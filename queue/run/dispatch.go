@@ -255,6 +255,7 @@ func (r *Runner) send(f *flight, key string, l *live, now site.Time) error {
 		o.Attempt = max(o.Attempt, r.attempts(l, c)+1)
 	}
 	o.Repeat = o.Attempt > 1 || f.m.crashes > 0 || f.m.flags&scannedFlag != 0
+	o.Junk = w != r.workers[1] && qm.Env.Marked()
 	w.send(o, file)
 	w.flights++
 	return nil

@@ -45,6 +45,7 @@ type Config struct {
 	Maillogin Maillogin            // [maillogin]
 	Archive   Archive              // [archive]
 	SRS       SRS                  // [srs]
+	Report    Report               // [report]
 	Routes    map[string]Route     // [route."DOMAIN"], also ".SUFFIX" and "*"
 	Senders   map[string]Route     // [sender."DOMAIN"], looked up first
 	Transport map[string]Transport // [transport.NAME]
@@ -216,6 +217,7 @@ type Remote struct {
 	DataTime       time.Duration  // 10m, after the dot
 	Idle           time.Duration  // kept connection: 5s
 	MaxPerConn     int            // messages: 100
+	Sign           string         // who has the DKIM keys: "mailkey", started; "unix:PATH", running already; "" nothing is signed
 }
 
 // Local is [local].
@@ -275,6 +277,16 @@ type Archive struct {
 type SRS struct {
 	Domain  string
 	Secrets string // file: one secret a line, newest first
+}
+
+// Report is [report]: what mailreport send tells other domains, and as whom.
+type Report struct {
+	Organization string // default Origin
+	From         string // default postmaster@Origin
+	Contact      string // a URL or an address where people ask; "" none
+	DMARC        bool   // true
+	TLS          bool   // true
+	Delay        time.Duration // a day's reports are sent within this time: 4h
 }
 
 // Route is [route."…"] and [sender."…"].

@@ -110,7 +110,9 @@ func Default() *Config {
 			DataTime:       10 * time.Minute,
 			Idle:           5 * time.Second,
 			MaxPerConn:     100,
+			Sign:           "mailkey",
 		},
+		Report: Report{DMARC: true, TLS: true, Delay: 4 * time.Hour},
 		Local: Local{
 			SyncEvery:     10 * time.Millisecond,
 			ProgramTime:   5 * time.Minute,

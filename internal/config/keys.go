@@ -41,6 +41,7 @@ var sections = []section{
 	{"maillogin", maillogin},
 	{"archive", archive},
 	{"srs", srs},
+	{"report", report},
 }
 
 func top(c *Config) []key {
@@ -239,6 +240,19 @@ func remote(c *Config) []key {
 		duration("data_time", &r.DataTime, time.Second, day),
 		duration("idle", &r.Idle, 0, 10*time.Minute),
 		number("max_per_conn", &r.MaxPerConn, 1, 1_000_000),
+		word("sign", &r.Sign, c.workerOrNone),
+	}
+}
+
+func report(c *Config) []key {
+	r := &c.Report
+	return []key{
+		word("organization", &r.Organization, oneLine),
+		word("from", &r.From, mailbox),
+		word("contact", &r.Contact, oneLine),
+		flag("dmarc", &r.DMARC),
+		flag("tls", &r.TLS),
+		duration("delay", &r.Delay, 0, 12*time.Hour),
 	}
 }
 

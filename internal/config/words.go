@@ -251,6 +251,14 @@ func (c *Config) worker(s string) (string, error) {
 	return c.file(s)
 }
 
+// workerOrNone is a worker, or nothing.
+func (c *Config) workerOrNone(s string) (string, error) {
+	if s == "" {
+		return s, nil
+	}
+	return c.worker(s)
+}
+
 // nextHop is one step of a route.
 func (c *Config) nextHop(s string) (string, error) {
 	scheme, rest, ok := strings.Cut(s, ":")

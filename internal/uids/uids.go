@@ -119,7 +119,6 @@ var (
 		{"sign", dir | gid | 0o750, "mailsign", "mailout", "where mailkey sign --listen makes its socket"},
 		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
 		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},
-		{"sign.sock", fs.ModeSocket | 0o660, "mailsign", "mailout", ""},
 	}
 	mail = []Entry{
 		{"", dir | 0o700, "vmail", "vmail", "Maildirs"},

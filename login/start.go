@@ -14,6 +14,9 @@ import (
 	"pennypost/internal/maillog"
 )
 
+// ServiceSections are the sections of mail.toml that mailauthd reads.
+var ServiceSections = append(Sections, "log", "imapd", "pop3d")
+
 // NewService is the mailauthd that mail.toml describes.
 func NewService(conf *config.Config, log *maillog.Log) (*Service, error) {
 	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Serve: newHandover(conf).serve, Log: log}

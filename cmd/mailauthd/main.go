@@ -32,7 +32,7 @@ func main() {
 }
 
 func run(c *cli.Context) error {
-	conf, err := config.Load(c.Path("config"), append(login.Sections, "log")...)
+	conf, err := config.Load(c.Path("config"), login.ServiceSections...)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,8 @@ type fetching struct {
 	part     *window // PARTIAL (RFC 9394)
 	opens    bool    // an item needs the message's file
 	records  bool    // an item needs its record
+	whole    bool    // more of it than the header says
+	previews bool    // its preview, too
 	sees     bool    // an item sets \Seen
 }
 
@@ -167,8 +170,8 @@ func (s *session) fetchAll(f *fetching, uids sequence.Set) (gone bool, err error
 	}
 	eachIndex(view, uids, func(i int) bool {
 		mark := len(s.out)
-		one := fetched{s: s, view: view, i: i, records: records}
-		err = one.write(f)
+		one := fetched{s: s, f: f, view: view, i: i, records: records}
+		err = one.write()
 		one.close()
 		if errors.Is(err, mailbox.ErrExpunged) && len(s.out) >= mark { // nothing of it was sent
 			s.out, gone, err = s.out[:mark], true, nil
@@ -207,6 +210,7 @@ func (s *session) markSeen(f *fetching, uids sequence.Set) (*mailbox.View, error
 // fetched is one message of a FETCH being written.
 type fetched struct {
 	s       *session
+	f       *fetching
 	view    *mailbox.View
 	i       int
 	records *mailbox.Reader
@@ -235,8 +239,15 @@ func (m *fetched) message() (*mailbox.Message, error) {
 // parsed gets the record, once.
 func (m *fetched) parsed() (*mailbox.Record, error) {
 	if m.record == nil {
+		get := m.records.Head
+		switch {
+		case m.f.previews:
+			get = m.records.Previewed
+		case m.f.whole || m.f.has(itemSize) && !m.view.Counted(m.i): // what has to be read for its size is parsed by the way
+			get = m.records.Get
+		}
 		var err error
-		if m.record, err = m.records.Get(m.i); err != nil {
+		if m.record, err = get(m.i); err != nil {
 			return nil, err
 		}
 	}
@@ -244,8 +255,8 @@ func (m *fetched) parsed() (*mailbox.Record, error) {
 }
 
 // write puts the response of one message together.
-func (m *fetched) write(f *fetching) error {
-	s := m.s
+func (m *fetched) write() error {
+	s, f := m.s, m.f
 	uid := m.view.UID(m.i)
 	s.out = append(s.out, "* "...)
 	if s.enabled&uidOnly != 0 {
@@ -293,6 +304,11 @@ func (m *fetched) item(it *item, uid uint32) error {
 			s.out = t.UTC().AppendFormat(s.out, `"_2-Jan-2006 15:04:05 -0700"`)
 		}
 	case itemSize:
+		if m.f.records && !m.view.Counted(m.i) {
+			if _, err := m.parsed(); err != nil {
+				return err
+			}
+		}
 		size, err := m.view.Size(m.i)
 		if err != nil {
 			return err
@@ -458,13 +474,22 @@ func (f *fetching) parseItem(c *command, alone bool) {
 
 func (f *fetching) add(it item) {
 	switch it.kind {
-	case itemEnvelope, itemBody, itemStructure, itemPreview, itemBinary, itemBinarySize:
+	case itemEnvelope:
 		f.records = true
+	case itemPreview:
+		f.records, f.previews = true, true
+	case itemBody, itemStructure, itemBinary, itemBinarySize:
+		f.records, f.whole = true, true
 	case itemSection:
-		f.opens = true
-		f.records = true
+		f.opens, f.records = true, true
+		f.whole = f.whole || !it.fromHead()
 	}
 	f.items = append(f.items, it)
+}
+
+// fromHead reports whether a section needs nothing of the message's record but its header fields.
+func (it *item) fromHead() bool {
+	return it.what == "HEADER.FIELDS" && len(it.path) == 0 && !slices.ContainsFunc(it.fields, func(name string) bool { return !mailbox.Kept(name) })
 }
 
 // parseSection reads [section]<from.n> behind BODY (RFC 9051 section 9, section and partial).

@@ -257,14 +257,14 @@ func (m *candidate) fail(err error) {
 	}
 }
 
-// recordOf is the message's record; nil when it cannot be had.
+// recordOf is the message's record with its header fields; nil when it cannot be had.
 func (r *searching) recordOf() *mailbox.Record {
 	m := &r.m
 	if m.record == nil && m.err == nil {
 		if r.records == nil {
 			r.records = r.view.Reader()
 		}
-		m.record, m.err = r.records.Get(m.i)
+		m.record, m.err = r.records.Head(m.i)
 		if m.err != nil {
 			m.record = nil
 		}
@@ -275,13 +275,10 @@ func (r *searching) recordOf() *mailbox.Record {
 // sortKeysOf is the message's record as far as SORT and THREAD look at it.
 func (r *searching) sortKeysOf() *mailbox.Record {
 	m := &r.m
-	if m.record != nil || m.err != nil {
-		return m.record
-	}
 	if r.records == nil {
 		r.records = r.view.Reader()
 	}
-	if m.keys == nil {
+	if m.keys == nil && m.err == nil {
 		if m.keys, m.err = r.records.SortKeys(m.i); m.err != nil {
 			m.keys = nil
 		}
@@ -337,11 +334,15 @@ func (r *searching) matchText(k *key) bool {
 		return false
 	}
 	if m.parts == nil {
-		record := r.recordOf()
-		if record == nil {
+		if r.records == nil {
+			r.records = r.view.Reader()
+		}
+		record, err := r.records.Get(m.i)
+		if err != nil {
+			m.fail(err)
 			return false
 		}
-		m.parts = record.Parts()
+		m.record, m.parts = record, record.Parts()
 	}
 	if !r.open() {
 		return false

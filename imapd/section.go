@@ -189,7 +189,7 @@ func (m *fetched) headerFields(it *item) error {
 	var header []byte
 	if r, err := m.parsed(); err != nil {
 		return err
-	} else if len(it.path) == 0 && !not && !slices.ContainsFunc(it.fields, func(name string) bool { return !mailbox.Kept(name) }) {
+	} else if it.fromHead() {
 		header = r.Header
 	} else {
 		at, ok, err := m.span(it)

@@ -16,29 +16,31 @@ const maxAddresses = 10000
 
 // Addresses reads an address list (RFC 5322 section 3.4), tolerantly: it always yields what can be made out, semicolons
 // as commas, missing brackets and commas as mail has them.
-func Addresses(value []byte) []Address {
+func Addresses(value []byte) (out []Address) {
+	eachAddress(value, func(a *Address) { out = append(out, *a) })
+	return out
+}
+
+// eachAddress calls visit with what Addresses gives.
+func eachAddress(value []byte, visit func(*Address)) {
 	p := lexer{string(Unfold(value))}
-	var out []Address
 	group := false
-	for len(out) < maxAddresses {
+	for n := 0; n < maxAddresses; n++ {
 		a, stop, ok := p.address()
 		if ok {
-			out = append(out, a)
+			visit(&a)
 		}
 		switch {
 		case stop == ':' && !group:
 			group = true
-		case stop == ';' && group:
+		case group && (stop == ';' || stop == 0):
 			group = false
-			out = append(out, Address{Group: '}'})
-		case stop == 0:
-			if group {
-				out = append(out, Address{Group: '}'})
-			}
-			return out
+			visit(&Address{Group: '}'})
+		}
+		if stop == 0 {
+			return
 		}
 	}
-	return out
 }
 
 // FirstAddress is the first mailbox or group of an address field.

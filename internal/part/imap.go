@@ -5,72 +5,110 @@ import (
 	"strconv"
 )
 
+// envelopeLists are the address lists of an envelope, in its order.
+var envelopeLists = [...]string{"From", "Sender", "Reply-To", "To", "Cc", "Bcc"}
+
 // AppendEnvelope writes the ENVELOPE of RFC 9051 section 7.5.2 for a message's header.
 func AppendEnvelope(b []byte, f Fields) []byte {
-	from := f.addresses("From")
+	var date, subject, reply, id []byte // nil: there is none
+	first := func(to *[]byte, value []byte) {
+		if *to == nil {
+			*to = Unfold(value)
+			if *to == nil {
+				*to = []byte{}
+			}
+		}
+	}
+	var lists [len(envelopeLists)]int // 1 + the first field of the name
+	for i := range f {
+		name := f[i].Name
+		switch {
+		case equalFold(name, "Date"):
+			first(&date, f[i].Value)
+		case equalFold(name, "Subject"):
+			first(&subject, f[i].Value)
+		case equalFold(name, "In-Reply-To"):
+			first(&reply, f[i].Value)
+		case equalFold(name, "Message-ID"):
+			first(&id, f[i].Value)
+		default:
+			for k, list := range envelopeLists {
+				if lists[k] == 0 && equalFold(name, list) {
+					lists[k] = i + 1
+				}
+			}
+		}
+	}
 	b = append(b, '(')
-	b = appendField(b, f, "Date")
+	b = appendField(b, date)
 	b = append(b, ' ')
-	b = appendField(b, f, "Subject")
-	for _, name := range []string{"From", "Sender", "Reply-To", "To", "Cc", "Bcc"} {
+	b = appendField(b, subject)
+	var from [2]int // of the From list in b
+	for k, name := range envelopeLists {
 		b = append(b, ' ')
-		list := from
-		if name != "From" {
-			list = f.addresses(name)
+		at := len(b)
+		if lists[k] > 0 {
+			b = appendAddresses(b, f[lists[k]-1:], name)
 		}
-		if len(list) == 0 && (name == "Sender" || name == "Reply-To") {
-			list = from
+		if len(b) == at && (name == "Sender" || name == "Reply-To") {
+			b = append(b, b[from[0]:from[1]]...)
 		}
-		b = appendAddresses(b, list)
+		if len(b) == at {
+			b = append(b, "NIL"...)
+		}
+		if k == 0 {
+			from = [2]int{at, len(b)}
+		}
 	}
 	b = append(b, ' ')
-	b = appendField(b, f, "In-Reply-To")
+	b = appendField(b, reply)
 	b = append(b, ' ')
-	b = appendField(b, f, "Message-ID")
+	b = appendField(b, id)
 	return append(b, ')')
 }
 
-// addresses joins the lists of all fields of the name: there should be one.
-func (f Fields) addresses(name string) []Address {
-	var out []Address
+func appendField(b, value []byte) []byte {
+	if value == nil {
+		return append(b, "NIL"...)
+	}
+	return AppendString(b, value)
+}
+
+// appendAddresses writes the lists of all fields of the name as one: there should be one. Nothing when there is no address in them.
+func appendAddresses(b []byte, f Fields, name string) []byte {
+	n := 0
 	for i := range f {
-		if equalFold(f[i].Name, name) && len(out) < maxAddresses {
-			out = append(out, Addresses(f[i].Value)...)
+		if n >= maxAddresses || !equalFold(f[i].Name, name) {
+			continue
 		}
+		eachAddress(f[i].Value, func(a *Address) {
+			if n++; n == 1 {
+				b = append(b, '(')
+			}
+			b = appendAddress(b, a)
+		})
 	}
-	return out
-}
-
-func appendField(b []byte, f Fields, name string) []byte {
-	if !f.Has(name) {
-		return append(b, "NIL"...)
-	}
-	return AppendString(b, []byte(f.Get(name)))
-}
-
-func appendAddresses(b []byte, list []Address) []byte {
-	if len(list) == 0 {
-		return append(b, "NIL"...)
-	}
-	b = append(b, '(')
-	for i := range list {
-		a := &list[i]
-		b = append(b, '(')
-		b = appendNString(b, a.Name)
-		b = append(b, ' ')
-		b = appendNString(b, a.Route)
-		b = append(b, ' ')
-		switch a.Group {
-		case '{':
-			b = append(AppendString(b, []byte(a.Mailbox)), " NIL"...)
-		case '}':
-			b = append(b, "NIL NIL"...)
-		default:
-			b = AppendString(b, []byte(a.Mailbox)) // never NIL for a mailbox: that would mark a group
-			b = append(b, ' ')
-			b = AppendString(b, []byte(a.Host))
-		}
+	if n > 0 {
 		b = append(b, ')')
+	}
+	return b
+}
+
+func appendAddress(b []byte, a *Address) []byte {
+	b = append(b, '(')
+	b = appendNString(b, a.Name)
+	b = append(b, ' ')
+	b = appendNString(b, a.Route)
+	b = append(b, ' ')
+	switch a.Group {
+	case '{':
+		b = append(appendQuoted(b, a.Mailbox), " NIL"...)
+	case '}':
+		b = append(b, "NIL NIL"...)
+	default:
+		b = appendQuoted(b, a.Mailbox) // never NIL for a mailbox: that would mark a group
+		b = append(b, ' ')
+		b = appendQuoted(b, a.Host)
 	}
 	return append(b, ')')
 }
@@ -79,28 +117,38 @@ func appendNString(b []byte, s string) []byte {
 	if s == "" {
 		return append(b, "NIL"...)
 	}
-	return AppendString(b, []byte(s))
+	return appendQuoted(b, s)
 }
 
 // AppendString writes an IMAP string: quoted where it may be, else a literal (RFC 9051 section 4.3). NUL, which
 // neither may hold, is left out.
-func AppendString(b []byte, s []byte) []byte {
-	if bytes.IndexByte(s, 0) >= 0 {
-		s = bytes.ReplaceAll(s, []byte{0}, nil)
-	}
-	for _, c := range s {
-		if c < ' ' || c >= 0x7f {
-			b = append(b, '{')
-			b = strconv.AppendInt(b, int64(len(s)), 10)
-			return append(append(b, "}\r\n"...), s...)
+func AppendString(b []byte, s []byte) []byte { return appendQuoted(b, s) }
+
+func appendQuoted[text string | []byte](b []byte, s text) []byte {
+	special, literal, nul := false, false, false
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= 0x7f {
+			literal, nul = true, nul || c == 0
+		} else if c == '"' || c == '\\' {
+			special = true
 		}
+	}
+	switch {
+	case nul:
+		return AppendString(b, bytes.ReplaceAll([]byte(s), []byte{0}, nil))
+	case literal:
+		b = append(b, '{')
+		b = strconv.AppendInt(b, int64(len(s)), 10)
+		return append(append(b, "}\r\n"...), s...)
+	case !special:
+		return append(append(append(b, '"'), s...), '"')
 	}
 	b = append(b, '"')
-	for _, c := range s {
-		if c == '"' || c == '\\' {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '"' || s[i] == '\\' {
 			b = append(b, '\\')
 		}
-		b = append(b, c)
+		b = append(b, s[i])
 	}
 	return append(b, '"')
 }
@@ -214,7 +262,8 @@ func appendParams(b []byte, params []Param) []byte {
 
 // appendUpper writes a media type or parameter name in upper case, as most clients expect to see them.
 func appendUpper(b []byte, s string) []byte {
-	up := []byte(s)
+	var room [64]byte
+	up := append(room[:0], s...)
 	for i, c := range up {
 		if c >= 'a' && c <= 'z' {
 			up[i] = c - 0x20

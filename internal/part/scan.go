@@ -34,6 +34,7 @@ type Scanner struct {
 	kept   int    // octets kept of it
 	field  []byte // the field being put together
 	held   []byte // values of the fields before
+	lines  []line // room for a header
 }
 
 // bound is an open multipart: its delimiter without the line end, and whose it is.
@@ -46,6 +47,13 @@ type bound struct {
 func NewScanner() *Scanner {
 	s := &Scanner{parts: 1, root: &Part{Envelope: Fields{}}}
 	s.begin(s.root)
+	return s
+}
+
+// NewBodyScanner starts a scan that leaves the message's own Envelope out, for those who know it.
+func NewBodyScanner() *Scanner {
+	s := NewScanner()
+	s.root.Envelope = nil
 	return s
 }
 
@@ -62,8 +70,12 @@ func Scan(r io.Reader) (*Part, error) {
 func (s *Scanner) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
-		if s.length == 0 && !s.header {
-			if skip := s.plain(p); skip > 0 {
+		if s.length == 0 {
+			look := s.plain
+			if s.header {
+				look = s.headerOf
+			}
+			if skip := look(p); skip > 0 {
 				p = p[skip:]
 				continue
 			}

@@ -188,7 +188,7 @@ func TestFirstAddress(t *testing.T) {
 		root, _, f := box(t)
 		write(t, root, "new/1.m", "To: "+test.to+"\n\nx\n")
 		r := look(t, f).Reader()
-		record, err := r.Get(0)
+		record, err := r.SortKeys(0)
 		if err != nil || string(record.To) != test.mailbox || string(record.DisplayTo) != test.display {
 			t.Errorf("%q: %q %q, %v", test.to, record.To, record.DisplayTo, err)
 		}

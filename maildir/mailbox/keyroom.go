@@ -88,7 +88,13 @@ func (r *Reader) SortKeys(i int) (*Record, error) {
 		k.record(k.row(r.v.UID(i)), &r.sorted)
 		return &r.sorted, nil
 	}
-	return r.Get(i)
+	record, err := r.Head(i)
+	if err != nil {
+		return nil, err
+	}
+	r.sorted = Record{}
+	r.sorted.sortKeys(record.fields())
+	return &r.sorted, nil
 }
 
 // keysOf is a block: from memory, from mb-keys, or made of the records.
@@ -138,11 +144,12 @@ func (v *View) makeKeys(k *Keys, from, to int) *Keys {
 	records := v.Reader()
 	defer records.Close()
 	for i := from; i < to; i++ {
-		record, err := records.Get(i)
+		record, err := records.Head(i)
 		if err != nil { // gone, or it cannot be read: those who ask for its record are told
 			g.seen = v.UID(i)
 			continue
 		}
+		record.sortKeys(record.fields())
 		g.add(v.UID(i), record)
 	}
 	return g

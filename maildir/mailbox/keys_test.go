@@ -69,6 +69,7 @@ func sameKeys(t *testing.T, f *Folder, wantBlocks bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		want.sortKeys(want.fields())
 		uid := v.UID(i)
 		k := r.Keys(i)
 		if k == nil {

@@ -101,6 +101,12 @@ func (v *View) Stat(i int) (info durable.Info, key string, err error) {
 	return info, e.key, err
 }
 
+// Counted reports whether Size knows the answer without a look at the file.
+func (v *View) Counted(i int) bool {
+	c, j := v.at(i)
+	return atomic.LoadInt64(&c.wire[j]) >= 0
+}
+
 // Size is RFC822.SIZE: from the name, the index, or counted once.
 func (v *View) Size(i int) (int64, error) {
 	c, j := v.at(i)

@@ -16,29 +16,43 @@ import (
 // is found by its offset in the index; one that does not fit its message only misses.
 const (
 	cacheName  = "mb-cache"
-	cacheMagic = "mbcache1"
+	cacheMagic = "mbcache2"
 	cacheHead  = len(cacheMagic) + 8
 )
 
 // longestRecord bounds what is kept of one message; a longer one is parsed again each time.
 const longestRecord = 256 << 10
 
-// Record is the parsed data of a message, in the form clients are sent it. Its slices are valid until the Reader's next Get.
+// Record is the parsed data of a message, in the form clients are sent it: of it what was asked for, and perhaps more. Its slices are valid
+// until the Reader's next call.
 type Record struct {
-	Envelope  []byte // RFC 9051 section 7.5.2
+	has needs
+	// of Head
+	Envelope []byte // RFC 9051 section 7.5.2
+	Header   []byte // the fields of RecordFields as they stand in the message, CRLF line ends
+	// of Get
 	Body      []byte // BODY
 	Structure []byte // BODYSTRUCTURE
-	Header    []byte // the fields of RecordFields as they stand in the message, CRLF line ends
-	Preview   []byte // RFC 8970, UTF-8, at most 200 characters
-	// Sort keys (RFC 5256), normalised: base subject, first mailboxes, display names.
+	parts     []byte
+	// of Previewed
+	Preview []byte // RFC 8970, UTF-8, at most 200 characters
+	// of SortKeys (RFC 5256), normalised: base subject, first mailboxes, display names.
 	Subject, From, To, Cc, DisplayFrom, DisplayTo []byte
 	Reply                                         bool   // the subject was a reply or forward
 	Sent                                          int64  // the Date field, seconds since 1970 UTC; noDate when it cannot be read
 	SentZone                                      int32  // its zone, seconds east
 	MessageID                                     uint64 // hash, 0 none
 	References                                    []byte // hashes, 8 octets each, oldest first; In-Reply-To when there are none
-	parts                                         []byte
 }
+
+// needs is what of a record is wanted, or there. What can be told from the header is always there: it takes one read of the beginning of
+// the file, where the parts take all of it.
+type needs uint8
+
+const (
+	needParts   needs = 1 << iota // Body, Structure, Parts
+	needPreview                   // Preview; it is there where parts are, if they were asked for together
+)
 
 // NoDate is Record.Sent of a message whose Date cannot be read.
 const NoDate = -1 << 63
@@ -60,30 +74,33 @@ var RecordFields = []string{"From", "To", "Cc", "Bcc", "Sender", "Reply-To", "Su
 	"List-ID", "List-Post", "List-Unsubscribe", "Content-Type", "Content-Transfer-Encoding", "MIME-Version", "Importance", "X-Priority", "Priority",
 	"Disposition-Notification-To", "Delivered-To", "Return-Path", "X-Spam-Flag", "Newsgroups"}
 
+// kept are the fields of a record that the cache has, in its order, those of a message's header alone first.
+func (r *Record) kept() []*[]byte {
+	all := [...]*[]byte{&r.Envelope, &r.Header, &r.Body, &r.Structure, &r.parts, &r.Preview}
+	switch {
+	case r.has&needPreview != 0:
+		return all[:]
+	case r.has&needParts != 0:
+		return all[:5]
+	}
+	return all[:2]
+}
+
 // encode writes the record.
 func (r *Record) encode(b []byte) []byte {
-	for _, field := range [][]byte{r.Envelope, r.Body, r.Structure, r.Header, r.Preview, r.Subject, r.From, r.To, r.Cc, r.DisplayFrom, r.DisplayTo, r.References, r.parts} {
-		b = append(binary.AppendUvarint(b, uint64(len(field))), field...)
+	b = append(b, byte(r.has))
+	for _, field := range r.kept() {
+		b = append(binary.AppendUvarint(b, uint64(len(*field))), *field...)
 	}
-	if r.Reply {
-		b = append(b, 1)
-	} else {
-		b = append(b, 0)
-	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(r.Sent))
-	b = binary.LittleEndian.AppendUint32(b, uint32(r.SentZone))
-	return binary.LittleEndian.AppendUint64(b, r.MessageID)
+	return b
 }
 
 func (r *Record) decode(b []byte) bool {
 	d := decoder{b: b}
-	for _, field := range []*[]byte{&r.Envelope, &r.Body, &r.Structure, &r.Header, &r.Preview, &r.Subject, &r.From, &r.To, &r.Cc, &r.DisplayFrom, &r.DisplayTo, &r.References, &r.parts} {
+	*r = Record{has: needs(d.byte())}
+	for _, field := range r.kept() {
 		*field = d.take(d.count(len(d.b)))
 	}
-	r.Reply = d.byte() == 1
-	r.Sent = int64(d.u64())
-	r.SentZone = int32(d.u32())
-	r.MessageID = d.u64()
 	return !d.bad
 }
 
@@ -145,9 +162,10 @@ type Reader struct {
 	window []byte
 	at     int64
 	record Record
-	room   []byte  // what the record parsed last is in
-	buf    []byte  // records parsed and not written yet
-	places []place // whose they are
+	room   []byte      // what the record parsed last is in
+	fields part.Fields // room for a header
+	buf    []byte      // records parsed and not written yet
+	places []place     // whose they are
 	filled int
 
 	looked   bool   // keys is the block, as far as there is one
@@ -164,12 +182,23 @@ func (v *View) Reader() *Reader { return &Reader{v: v} }
 
 const cacheWindow = 128 << 10
 
-// Get is the record of message i: from the cache, or parsed now and put there.
-func (r *Reader) Get(i int) (*Record, error) {
+// Head is the record of message i as far as its header says it: from the cache, or parsed now and put there.
+func (r *Reader) Head(i int) (*Record, error) { return r.get(i, 0) }
+
+// Get is Head, and the message's parts.
+func (r *Reader) Get(i int) (*Record, error) { return r.get(i, needParts) }
+
+// Previewed is Get, and the message's preview.
+func (r *Reader) Previewed(i int) (*Record, error) { return r.get(i, needParts|needPreview) }
+
+func (r *Reader) get(i int, need needs) (*Record, error) {
 	c, j := r.v.at(i)
+	known := false // what the header says
 	if offset := atomic.LoadInt64(&c.cache[j]); offset > 0 {
-		if b := r.read(offset, c.uid[j]); b != nil && r.record.decode(b) {
-			return &r.record, nil
+		if b := r.read(offset, c.uid[j]); b != nil {
+			if known = r.record.decode(b); known && r.record.has&need == need {
+				return &r.record, nil
+			}
 		}
 	}
 	m, err := r.v.open(i)
@@ -177,14 +206,14 @@ func (r *Reader) Get(i int) (*Record, error) {
 		return nil, err
 	}
 	defer m.Close()
-	parsed, err := r.parse(m)
-	if err != nil {
-		return nil, err
+	if need != 0 || !r.parseHead(m) {
+		if err = r.parse(m, need, known); err != nil {
+			return nil, err
+		}
+		if atomic.LoadInt64(&c.wire[j]) != m.Wire {
+			r.v.counted(i, m.Wire)
+		}
 	}
-	if atomic.LoadInt64(&c.wire[j]) != m.Wire {
-		r.v.counted(i, m.Wire)
-	}
-	r.record = parsed
 	r.keep(c, j)
 	return &r.record, nil
 }
@@ -315,15 +344,45 @@ type place struct {
 
 var crlf = []byte("\r\n")
 
-// parse reads a message into a record, and counts it where it has not been.
-func (r *Reader) parse(m *Message) (Record, error) {
-	s := part.NewScanner()
+// headFirst is how much of a message is read for its header at first. Most are shorter.
+const headFirst = 4 << 10
+
+// parseHead reads a message's header into the record; no where that takes a scan of the message.
+func (r *Reader) parseHead(m *Message) bool {
+	buf := window()
+	defer windows.Put(buf)
+	for have, want := int64(0), int64(headFirst); ; want = int64(len(buf)) {
+		want = min(want, m.Size)
+		n, _ := m.ReadAt(buf[have:want], have)
+		have += int64(n)
+		fields, _, ok := part.Head(r.fields[:0], buf[:have], keptNames)
+		r.fields = fields[:0]
+		if ok {
+			r.record = Record{}
+			b := part.AppendEnvelope(r.room[:0], fields)
+			end := len(b)
+			b = keptFields(b, fields)
+			r.record.Envelope, r.record.Header, r.room = b[:end:end], b[end:len(b):len(b)], b
+			return true
+		}
+		if have < want || want == m.Size || want == int64(len(buf)) {
+			return false
+		}
+	}
+}
+
+// parse reads a message into the record, whose Envelope and Header are right already if known, and counts it where it has not been.
+func (r *Reader) parse(m *Message, need needs, known bool) error {
+	s := part.NewBodyScanner()
+	if !known {
+		s = part.NewScanner()
+	}
 	buf := window()
 	defer windows.Put(buf)
 	for at := int64(0); at < m.Size; {
 		n, err := m.ReadAt(buf[:min(int64(len(buf)), m.Size-at)], at)
 		if n == 0 {
-			return Record{}, err
+			return err
 		}
 		s.Write(buf[:n])
 		at += int64(n)
@@ -336,32 +395,44 @@ func (r *Reader) parse(m *Message) (Record, error) {
 	if m.Size <= int64(len(buf)) { // all of it is at hand
 		from = bytes.NewReader(buf[:m.Size])
 	}
-	var record Record
-	record, r.room = recordOf(p, from, r.room[:0])
-	return record, nil
+	r.scanned(p, from, need, known)
+	return nil
 }
 
-// recordOf makes the record of a scanned message, in room and what else it takes.
-func recordOf(p *part.Part, m io.ReaderAt, b []byte) (r Record, room []byte) {
-	cut := func(from int) []byte { return b[from:len(b):len(b)] }
-	at := len(b)
-	b = part.AppendEnvelope(b, p.Envelope)
-	r.Envelope, at = cut(at), len(b)
-	b = part.AppendStructure(b, p, false)
-	r.Body, at = cut(at), len(b)
-	b = part.AppendStructure(b, p, true)
-	r.Structure, at = cut(at), len(b)
-	b = keptFields(b, p.Envelope)
-	r.Header, at = cut(at), len(b)
-	b = encodeParts(b, p, nil)
-	r.parts = cut(at)
-	r.sortKeys(p.Envelope)
-	r.Preview = preview(p, m)
-	if cap(b) > longestRecord { // of a message that is not like others
-		return r, nil
+// scanned makes the record of a scanned message, in room and what else it takes.
+func (r *Reader) scanned(p *part.Part, m io.ReaderAt, need needs, known bool) {
+	b, at := r.room[:0], 0
+	cut := func() []byte {
+		from := at
+		at = len(b)
+		return b[from:at:at]
 	}
-	return r, b
+	is := &r.record
+	if !known {
+		*is = Record{}
+		b = part.AppendEnvelope(b, p.Envelope)
+		is.Envelope = cut()
+		b = keptFields(b, p.Envelope)
+		is.Header = cut()
+	}
+	b = part.AppendStructure(b, p, false)
+	is.Body = cut()
+	b = part.AppendStructure(b, p, true)
+	is.Structure = cut()
+	b = encodeParts(b, p, nil)
+	is.parts = cut()
+	is.has = needParts
+	if need&needPreview != 0 {
+		is.Preview = preview(p, m)
+		is.has |= needPreview
+	}
+	if r.room = b; cap(b) > longestRecord { // of a message that is not like others
+		r.room = nil
+	}
 }
+
+// keptNames is RecordFields.
+var keptNames = part.NamesOf(RecordFields...)
 
 // keptFields is the fields of RecordFields in the order of the message.
 func keptFields(b []byte, fields part.Fields) []byte {
@@ -382,14 +453,7 @@ func keptFields(b []byte, fields part.Fields) []byte {
 }
 
 // Kept reports whether a header field is in Record.Header.
-func Kept(name string) bool {
-	for _, k := range RecordFields {
-		if len(k) == len(name) && equalFold(k, name) {
-			return true
-		}
-	}
-	return false
-}
+func Kept(name string) bool { return keptNames.Has(name) }
 
 func equalFold(a, b string) bool {
 	for i := 0; i < len(a); i++ {

@@ -53,6 +53,15 @@ func (r *Record) sortKeys(f part.Fields) {
 	}
 }
 
+// fields is the record's header fields.
+func (r *Record) fields() (f part.Fields) {
+	eachField(r.Header, func(name, value []byte) bool {
+		f = append(f, part.Field{Name: string(name), Value: value})
+		return true
+	})
+	return f
+}
+
 // parseDate is mail.ParseDate, which tries one layout after the other; most write what RFC 5322 prints.
 func parseDate(s string) (time.Time, error) {
 	s = strings.TrimSpace(s)

@@ -81,6 +81,7 @@ type Event struct {
 	From    address.Path   // accept
 	Site    string         // site key
 	Host    string         // remote host and address: "mx1.example.org[192.0.2.5]"
+	TLS     string         // deliver to another host: dane mta-sts verified opportunistic-verified opportunistic none
 	Status  status.Result  // deliver, defer, bounce
 	Why     string         // cause in one word: greylist quota dns tls site policy
 	Next    time.Time      // defer
@@ -134,6 +135,7 @@ func (ev *Event) Append(b []byte) []byte {
 	}
 	word("site=", ev.Site)
 	word("host=", ev.Host)
+	word("tls=", ev.TLS)
 	word("status=", ev.Status.Enhanced)
 	number("code=", int64(ev.Status.Code))
 	word("why=", ev.Why)
@@ -209,6 +211,8 @@ func (ev *Event) set(key, v string) (err error) {
 		ev.Site = word()
 	case "host":
 		ev.Host = word()
+	case "tls":
+		ev.TLS = word()
 	case "status":
 		ev.Status.Enhanced = word()
 	case "code":

@@ -35,7 +35,7 @@ func (b *body) sendAll() *trouble {
 	var t *trouble
 	b.chunk = blocks.Get().(*[]byte)
 	defer blocks.Put(b.chunk)
-	err := b.m.each(func(part []byte, last bool) error {
+	err := b.m.each(b.s.top(b.m), func(part []byte, last bool) error {
 		if t = b.part(part, last); t != nil {
 			return errStop
 		}

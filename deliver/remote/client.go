@@ -1,19 +1,28 @@
 package remote
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"pennypost/deliver/remote/downgrade"
+	"pennypost/deliver/remote/sts"
 	"pennypost/internal/address"
 	"pennypost/internal/config"
 	"pennypost/internal/dns"
+	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
+	"pennypost/internal/tlsrpt"
 )
 
 // Bounds that are no matter of taste and so not in mail.toml.
@@ -39,9 +48,16 @@ type Client struct {
 	self    map[netip.Addr]bool // our own listeners' addresses
 	memory  memory
 	pool    pool
+	signs   signs
+
+	validation validation
+	sts        *sts.Cache // nil: remote.mta_sts is off
+	seen       downgrade.Memory
+	reports    string      // directory of TLSRPT results
+	silent     atomic.Bool // it was said that they cannot be kept
 }
 
-// New makes a client from the sections [remote], [dns], [tls], [route], [sender], [site] and [smtpd] of mail.toml.
+// New makes a client from the sections [remote], [dns], [tls], [route], [sender], [site] and [smtpd] of mail.toml, and the state.
 func New(conf *config.Config, log *maillog.Log) (*Client, error) {
 	c := &Client{
 		conf:    conf,
@@ -74,11 +90,57 @@ func New(conf *config.Config, log *maillog.Log) (*Client, error) {
 		}
 	}
 	c.pool.idle = make(map[string][]*session)
+	c.signs = newSigns(conf)
+	c.openState()
 	return c, nil
 }
 
-// Close says QUIT on all idle connections.
-func (c *Client) Close() { c.pool.close() }
+// openState uses the directories below state. What cannot be used is said, and done without.
+func (c *Client) openState() {
+	c.reports = filepath.Join(c.conf.State, tlsrpt.Dir)
+	warn := func(what string, err error) { c.log.Warn(what, err) }
+	open := func(name string) durable.Disk {
+		dir := filepath.Join(c.conf.State, name)
+		err := os.Mkdir(dir, 0o755) // mailsetup has made it, but for who runs all under one uid
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			var disk durable.Disk
+			if disk, err = durable.Open(dir); err == nil {
+				return disk
+			}
+		}
+		warn("without "+dir, err)
+		return nil
+	}
+	if c.conf.Remote.MTASTS {
+		f := &sts.Fetcher{DNS: c.dns, Refused: c.refused, Roots: c.roots, Port: c.conf.Remote.STSPort}
+		c.sts = &sts.Cache{DNS: c.dns, Fetch: f.Get, Failed: c.notFetched, Warn: warn}
+		if disk := open("sts"); disk != nil {
+			c.sts.Open(disk)
+		}
+	}
+	c.seen.Wait, c.seen.Warn = c.conf.Remote.DowngradeWait, warn
+	if c.seen.Wait > 0 {
+		if disk := open("tls"); disk != nil {
+			c.seen.Open(disk)
+		}
+	}
+}
+
+// Background does until ctx ends what no delivery waits for: it asks whether the resolver validates, so that a warning comes at the
+// start, and keeps policies fresh.
+func (c *Client) Background(ctx context.Context) {
+	c.validated(ctx)
+	if c.sts != nil {
+		c.sts.Keep(ctx, time.Hour)
+	}
+}
+
+// Close says QUIT on all idle connections, and ends what is being written.
+func (c *Client) Close() {
+	c.pool.close()
+	c.seen.Close()
+	c.signs.close()
+}
 
 // family is 0 for IPv4 and 1 for IPv6.
 func family(a netip.Addr) int {
@@ -126,6 +188,7 @@ func (c *Client) refused(addr netip.Addr) bool {
 // login is how we are to talk to the hosts of a destination.
 type login struct {
 	tls          string // may verify none
+	stated       bool   // by a [route] or [sender]: policies of the domain do not count
 	user         string
 	passwordFile string
 }
@@ -141,7 +204,7 @@ func (c *Client) loginFor(site string, from address.Path, domain string) login {
 	if ok {
 		found.user, found.passwordFile = r.User, r.PasswordFile
 		if r.TLS != "" {
-			found.tls = r.TLS
+			found.tls, found.stated = r.TLS, true
 		}
 	}
 	if found.tls == "" {

@@ -28,7 +28,7 @@ func (c *Client) Deliver(ctx context.Context, o *order.Order, fd int, gone *atom
 		answers = append(answers, order.Answer{Kind: 'S', Seq: o.Seq, Result: *site})
 	}
 	for _, r := range m.rcpts {
-		answers = append(answers, order.Answer{Kind: r.result.Outcome.Letter(), Seq: o.Seq, Num: r.num, Result: r.result, Host: r.host, DSN: r.passed})
+		answers = append(answers, order.Answer{Kind: r.result.Outcome.Letter(), Seq: o.Seq, Num: r.num, Result: r.result, Host: r.host, TLS: r.tls, DSN: r.passed})
 	}
 	return append(answers, order.Answer{Kind: 'E', Seq: o.Seq})
 }
@@ -107,6 +107,9 @@ func (c *Client) groupOf(ctx context.Context, m *message, site, domain string) *
 		d.site = g.x.key
 		d.key = g.x.key + d.key[strings.IndexByte(d.key, 0):] // the set may have changed since the order was written
 	}
+	if err := c.policyOf(ctx, m, d, g.x); err != nil {
+		g.none = &trouble{Result: later(451, "4.4.3", "MTA-STS: "+err.Error())}
+	}
 	return g
 }
 
@@ -146,7 +149,7 @@ func (c *Client) deliverGroup(ctx context.Context, g *group, m *message) *troubl
 		}
 		return c.deliverHost(ctx, g, h, m)
 	}
-	k := c.candidates(g.x, g.domain)
+	k := c.candidates(g.d, g.x, g.domain)
 	for h := k.next(ctx); h != nil; h = k.next(ctx) {
 		if h.name == tried {
 			continue // it has had its say over the idle connection
@@ -174,8 +177,8 @@ func (c *Client) fixedHost(ctx context.Context, d *destination) (*host, *trouble
 	if d.unix != "" {
 		return h, nil
 	}
-	var t *trouble
-	if h.addrs, t = c.addresses(ctx, d.name, d.site, d.port, false); t != nil && t.Outcome == status.Failed {
+	t := c.find(ctx, d, h, d.site, d.port, false)
+	if t != nil && t.Outcome == status.Failed {
 		t.Result = later(451, "4.4.4", t.Text) // a mistake in mail.toml or DNS, not of those who write mail
 	}
 	return h, t
@@ -231,7 +234,13 @@ func (c *Client) deliverHost(ctx context.Context, g *group, h *host, m *message)
 
 // converse delivers over a session and puts it back.
 func (c *Client) converse(g *group, s *session, m *message) *trouble {
-	t := s.send(m, open(g.rcpts))
+	rcpts := open(g.rcpts)
+	t := s.send(m, rcpts)
+	for _, r := range rcpts {
+		if r.done {
+			r.tls = s.verdict
+		}
+	}
 	if s.broken {
 		s.close()
 	} else {

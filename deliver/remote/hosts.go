@@ -16,6 +16,7 @@ import (
 	"pennypost/internal/address"
 	"pennypost/internal/dns"
 	"pennypost/internal/status"
+	"pennypost/internal/tlsrpt"
 )
 
 // exchanges are the hosts that take mail for a domain.
@@ -23,20 +24,23 @@ type exchanges struct {
 	key  string // of the site, interfaces.md: best host, '+', hash of the set
 	list []dns.MX
 	ttl  time.Duration
+
+	domain string // in A-labels; "" for an address literal
+	secure bool   // DNSSEC vouches for the list, or for its absence
 }
 
 // lookup finds the exchanges of domain (RFC 5321 section 5.1). A result says why there are none.
 func (c *Client) lookup(ctx context.Context, domain string) (*exchanges, *status.Result) {
 	path := address.Path{Local: "postmaster", Domain: domain}
 	if addr, ok := path.Literal(); ok {
-		return known([]dns.MX{{Host: "[" + addr.String() + "]"}}, time.Hour), nil
+		return known("", []dns.MX{{Host: "[" + addr.String() + "]"}}, false, time.Hour), nil
 	}
 	name, err := path.DomainASCII()
 	if err != nil || name == "" {
 		r := never(550, "5.1.2", "the domain is no name that DNS could know")
 		return nil, &r
 	}
-	list, _, ttl, err := c.dns.MX(ctx, name)
+	list, secure, ttl, err := c.dns.MX(ctx, name)
 	var r status.Result
 	switch {
 	case err == nil && len(list) == 1 && list[0].Host == "": // RFC 7505: at once, and no look at A and AAAA
@@ -45,13 +49,13 @@ func (c *Client) lookup(ctx context.Context, domain string) (*exchanges, *status
 	case err == nil:
 		list = slices.DeleteFunc(list, func(m dns.MX) bool { return m.Host == "" }) // RFC 7505 section 3: not beside others
 		if len(list) > 0 {
-			return known(list, ttl), nil
+			return known(name, list, secure, ttl), nil
 		}
 		r = never(556, "5.1.10", name+" takes no mail (null MX)")
 	case errors.Is(err, dns.ErrNoName):
 		r = never(550, "5.1.2", name+" does not exist")
 	case errors.Is(err, dns.ErrNone):
-		return c.implicit(ctx, name)
+		return c.implicit(ctx, name, secure)
 	default:
 		r = later(451, "4.4.3", err.Error())
 	}
@@ -59,12 +63,12 @@ func (c *Client) lookup(ctx context.Context, domain string) (*exchanges, *status
 }
 
 // implicit is the domain as its own exchange, where it has no MX but an address.
-func (c *Client) implicit(ctx context.Context, name string) (*exchanges, *status.Result) {
+func (c *Client) implicit(ctx context.Context, name string, secure bool) (*exchanges, *status.Result) {
 	_, _, ttl, err := c.dns.Addresses(ctx, name)
 	var r status.Result
 	switch {
 	case err == nil:
-		return known([]dns.MX{{Host: name}}, ttl), nil
+		return known(name, []dns.MX{{Host: name}}, secure, ttl), nil
 	case dns.Absent(err):
 		r = never(550, "5.1.2", name+" has neither MX nor address")
 	default:
@@ -74,7 +78,7 @@ func (c *Client) implicit(ctx context.Context, name string) (*exchanges, *status
 }
 
 // known makes the key of a set of hosts: domains with the same hosts are one site.
-func known(list []dns.MX, ttl time.Duration) *exchanges {
+func known(domain string, list []dns.MX, secure bool, ttl time.Duration) *exchanges {
 	names := make([]string, len(list))
 	for i, m := range list {
 		names[i] = m.Host
@@ -83,7 +87,7 @@ func known(list []dns.MX, ttl time.Duration) *exchanges {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	sum := sha256.Sum256([]byte(strings.Join(names, "\n")))
-	return &exchanges{best + "+" + hex.EncodeToString(sum[:4]), list, ttl}
+	return &exchanges{best + "+" + hex.EncodeToString(sum[:4]), list, ttl, domain, secure}
 }
 
 // host is one to try, with its addresses.
@@ -91,6 +95,15 @@ type host struct {
 	name  string
 	addrs []netip.AddrPort
 	unix  string // path of a socket instead
+	tlsa  *tlsa  // what it must prove, nil without DANE
+}
+
+// first is its first address.
+func (h *host) first() (at netip.AddrPort) {
+	if len(h.addrs) > 0 {
+		at = h.addrs[0]
+	}
+	return at
 }
 
 // label is how answers name a host and one of its addresses.
@@ -109,6 +122,7 @@ func (h *host) label(addr netip.AddrPort) string {
 // addresses, at most maxHosts. Addresses are looked up one preference at a time, since most mail needs the first only.
 type candidates struct {
 	c      *Client
+	d      *destination
 	domain string
 	site   string
 	rest   []dns.MX
@@ -118,8 +132,8 @@ type candidates struct {
 	none   trouble // why hosts were left out
 }
 
-func (c *Client) candidates(x *exchanges, domain string) *candidates {
-	return &candidates{c: c, domain: domain, site: x.key, rest: x.list}
+func (c *Client) candidates(d *destination, x *exchanges, domain string) *candidates {
+	return &candidates{c: c, d: d, domain: domain, site: x.key, rest: x.list}
 }
 
 // next is the next host, nil when there are no more.
@@ -154,7 +168,7 @@ func (k *candidates) look(ctx context.Context, group []dns.MX) {
 		go func() {
 			defer wait.Done()
 			found[i] = host{name: m.Host}
-			found[i].addrs, troubles[i] = k.c.addresses(ctx, m.Host, k.site, k.c.conf.Remote.Port, true)
+			troubles[i] = k.c.find(ctx, k.d, &found[i], k.site, k.c.conf.Remote.Port, true)
 		}()
 	}
 	wait.Wait()
@@ -177,19 +191,46 @@ func (k *candidates) look(ctx context.Context, group []dns.MX) {
 	}
 }
 
+// find looks up the addresses of h, and what it must prove.
+func (c *Client) find(ctx context.Context, d *destination, h *host, site string, port int, checked bool) *trouble {
+	known, t := c.lookHost(ctx, h.name)
+	if t != nil {
+		return t
+	}
+	if h.addrs, t = c.addresses(known.Addrs, h.name, site, port, checked); t != nil || !d.policy.secure {
+		return t
+	}
+	var err error
+	if h.tlsa, err = c.lookTLSA(ctx, h.name, known, port); err != nil {
+		// Neither that there are records nor that there are none is known: an attacker may be in between (S037).
+		t = &trouble{Result: later(451, "4.7.5", "DANE: "+err.Error()), other: true, tls: tlsrpt.DNSSECInvalid}
+		c.report(d, h, netip.AddrPort{}, t)
+	}
+	return t
+}
+
+// lookHost asks DNS for the addresses of a name, where that is for DNS to say.
+func (c *Client) lookHost(ctx context.Context, name string) (known dns.Host, t *trouble) {
+	addr, err := netip.ParseAddr(strings.TrimPrefix(strings.Trim(name, "[]"), "IPv6:"))
+	switch {
+	case err == nil:
+		return dns.Host{Addrs: []netip.Addr{addr.Unmap()}}, nil
+	case name == "localhost": // RFC 6761 section 6.3
+		return dns.Host{Addrs: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}}, nil
+	}
+	known, err = c.dns.Host(ctx, name)
+	switch {
+	case dns.Absent(err):
+		t = &trouble{Result: never(550, "5.4.4", "host "+name+" has no address"), other: true}
+	case err != nil:
+		t = &trouble{Result: later(451, "4.4.3", err.Error()), site: true, other: true}
+	}
+	return known, t
+}
+
 // addresses are those of a host that we may connect to, the family first that is to be tried first. checked: those of
 // remote.refuse_networks are left out; hosts named in mail.toml are not checked.
-func (c *Client) addresses(ctx context.Context, name, site string, port int, checked bool) ([]netip.AddrPort, *trouble) {
-	var addrs []netip.Addr
-	if addr, err := netip.ParseAddr(strings.TrimPrefix(strings.Trim(name, "[]"), "IPv6:")); err == nil {
-		addrs = []netip.Addr{addr.Unmap()}
-	} else if name == "localhost" { // RFC 6761 section 6.3: not for DNS to say
-		addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	} else if addrs, _, _, err = c.dns.Addresses(ctx, name); dns.Absent(err) {
-		return nil, &trouble{Result: never(550, "5.4.4", "host "+name+" has no address"), other: true}
-	} else if err != nil {
-		return nil, &trouble{Result: later(451, "4.4.3", err.Error()), site: true, other: true}
-	}
+func (c *Client) addresses(addrs []netip.Addr, name, site string, port int, checked bool) ([]netip.AddrPort, *trouble) {
 	var byFamily [2][]netip.AddrPort
 	refused := 0
 	mode := c.familyMode(name, site)

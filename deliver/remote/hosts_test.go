@@ -66,7 +66,7 @@ func TestOrderOfHosts(t *testing.T) {
 	first := map[string]int{}
 	for range 200 {
 		x, _ := c.lookup(context.Background(), "x.test")
-		k := c.candidates(x, "x.test")
+		k := c.candidates(&destination{}, x, "x.test")
 		var names []string
 		for h := k.next(context.Background()); h != nil; h = k.next(context.Background()) {
 			names = append(names, h.name)
@@ -144,7 +144,7 @@ func TestS043ManyHosts(t *testing.T) {
 	}
 	c, s := newClient(t, many.String(), 1, nil)
 	x, _ := c.lookup(context.Background(), "many.test")
-	k := c.candidates(x, "many.test")
+	k := c.candidates(&destination{}, x, "many.test")
 	hosts := 0
 	for h := k.next(context.Background()); h != nil; h = k.next(context.Background()) {
 		if hosts++; len(h.addrs) > maxAddresses {

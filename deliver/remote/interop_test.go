@@ -225,7 +225,7 @@ func TestOneShot(t *testing.T) {
 		return f
 	}
 	if got, code := run(open(), relay, "<alice@we.test>", "<bob@x.test>", "no@x.test"); code != 0 ||
-		got != "K 1 2.6.0 250 host=[127.0.0.1] chunk taken (in clear)\nD 2 5.1.1 550 host=[127.0.0.1] \\x1b[31mno\n" {
+		got != "K 1 2.6.0 250 host=[127.0.0.1] tls=none chunk taken (in clear)\nD 2 5.1.1 550 host=[127.0.0.1] tls=none \\x1b[31mno\n" {
 		t.Errorf("%d %q", code, got)
 	}
 	if got, code := run(open(), relay, "", "no@x.test"); code != 100 {

@@ -19,6 +19,7 @@ type destination struct {
 	lmtp        bool
 	implicitTLS bool // port 465, RFC 8314
 	login       login
+	policy      policy
 }
 
 // fixed reads a site that needs no MX: smtp://HOST:PORT, lmtp:PATH, lmtp:HOST:PORT. ok is false for the key of an MX set.

@@ -33,15 +33,23 @@ type message struct {
 	declared   string // BODY= of MAIL: "", 7BIT, 8BITMIME or BINARYMIME
 	ret, envid string // parameters of MAIL for the next hop, RFC 3461
 	asksUTF8   bool   // MAIL came with SMTPUTF8
+	require    bool   // MAIL came with REQUIRETLS (RFC 8689)
 	raw        bool   // the file has the line ends of the wire
+	id         string // "" in the one-shot form
+	via        string // where it came from, as its envelope says
 
 	gone *atomic.Bool // queue-run has: start no transaction; nil in the one-shot form
 
 	head     *[]byte // the first block
+	optional *bool   // tlsOptional, once it was asked for
 	measured bool
 	wire     int64 // octets on the wire, without stuffing
 	eight    bool  // has octets above 127
 	clean    bool  // raw only: every CR and LF is half of a CRLF, no NUL
+
+	signed  bool   // top is what it should be
+	top     []byte // signatures, whole lines ending in LF
+	topWire int64  // its octets on the wire
 }
 
 // recipient is one of them.
@@ -53,7 +61,8 @@ type recipient struct {
 	done   bool
 	result status.Result
 	host   string
-	passed bool // the host took the DSN parameters and reports itself
+	tls    string // verdict on the session with the host
+	passed bool   // the host took the DSN parameters and reports itself
 }
 
 func (r *recipient) answer(host string, result status.Result) {
@@ -65,7 +74,7 @@ func openMessage(o *order.Order, fd int) (*message, error) {
 	if fd < 0 {
 		return nil, errors.New("order came without a descriptor")
 	}
-	m := &message{fd: fd, start: o.Header, end: o.Header + o.Size, wire: o.Wire}
+	m := &message{fd: fd, start: o.Header, end: o.Header + o.Size, wire: o.Wire, id: o.ID}
 	for _, r := range o.Rcpts {
 		m.rcpts = append(m.rcpts, &recipient{num: r.Num, to: r.To})
 	}
@@ -120,7 +129,7 @@ func (m *message) openEnvelope() error {
 
 // take keeps what of an envelope concerns the next hop.
 func (m *message) take(env *queue.Envelope) {
-	m.from, m.raw = env.From, env.Body.Raw
+	m.from, m.raw, m.via = env.From, env.Body.Raw, env.Via
 	if m.wire == 0 {
 		m.wire = env.Body.Wire
 	}
@@ -135,6 +144,8 @@ func (m *message) take(env *queue.Envelope) {
 			m.envid = value
 		case "SMTPUTF8":
 			m.asksUTF8 = true
+		case "REQUIRETLS":
+			m.require = true
 		}
 	}
 	at := 0
@@ -172,9 +183,30 @@ func (m *message) openReady() error {
 	if bytes.HasPrefix(rest, []byte("Delivered-To: ")) {
 		_, rest, _ = bytes.Cut(rest, []byte("\n"))
 	}
+	m.via = "submit"
+	if bytes.HasPrefix(rest, []byte(queue.ChecksField)) { // for our own programs; and only what came from outside was judged
+		_, rest, _ = bytes.Cut(rest, []byte("\n"))
+		m.via = "mx"
+	} else if !loggedIn(rest) {
+		m.via = "mx"
+	}
 	m.start += int64(len(*m.head) - len(rest))
 	m.wire = 0
 	return m.readHead()
+}
+
+// loggedIn reports whether the first field, which is our own Received, says that the message came from one of our users (RFC 3848).
+func loggedIn(header []byte) bool {
+	var received []byte
+	for line := range bytes.Lines(header) {
+		if len(received) > 0 && line[0] != ' ' && line[0] != '\t' {
+			break
+		}
+		received = header[:len(received)+len(line)]
+	}
+	_, with, ok := strings.Cut(string(received), " with ")
+	protocol, _, _ := strings.Cut(with, " ")
+	return ok && bytes.HasPrefix(received, []byte("Received: ")) && strings.HasSuffix(strings.TrimRight(protocol, "S"), "A")
 }
 
 func (m *message) readHead() error {
@@ -187,11 +219,18 @@ func (m *message) readHead() error {
 	return err
 }
 
-// each calls f for the message block by block. A file that has become shorter is an error.
-func (m *message) each(f func(part []byte, last bool) error) error {
+// each calls f for the message block by block, with top in front of the first. A file that has become shorter is an error.
+func (m *message) each(top []byte, f func(part []byte, last bool) error) error {
 	size := m.end - m.start
 	at := int64(len(*m.head))
-	if err := f(*m.head, at >= size); err != nil || at >= size {
+	first := *m.head
+	if len(top) > 0 {
+		buf := blocks.Get().(*[]byte)
+		defer blocks.Put(buf)
+		*buf = append(append((*buf)[:0], top...), first...)
+		first = *buf
+	}
+	if err := f(first, at >= size); err != nil || at >= size {
 		return err
 	}
 	buf := blocks.Get().(*[]byte)
@@ -223,10 +262,16 @@ func (m *message) measure() error {
 	if m.measured {
 		return nil
 	}
+	return m.pass(func([]byte) {})
+}
+
+// pass calls f for the message block by block, and measures it.
+func (m *message) pass(f func(part []byte)) error {
 	var wired int64
 	m.eight, m.clean = false, true
 	last := byte('\n')
-	err := m.each(func(part []byte, _ bool) error {
+	err := m.each(nil, func(part []byte, _ bool) error {
+		f(part)
 		m.eight = m.eight || eightBit(part)
 		if m.raw {
 			m.clean = m.clean && cleanCRLF(part, &last)
@@ -266,6 +311,27 @@ func (m *message) header8() bool {
 		}
 	}
 	return eightBit(header)
+}
+
+// tlsOptional reports whether the message says TLS-Required: No, once, and did not come with REQUIRETLS (RFC 8689 section 4.1).
+func (m *message) tlsOptional() bool {
+	if m.optional == nil {
+		found := 0
+		yes := false
+		for line := range bytes.Lines(*m.head) {
+			line = bytes.TrimRight(line, "\r\n")
+			if len(line) == 0 {
+				break
+			}
+			if name, value, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte("TLS-Required")) {
+				found++
+				yes = bytes.EqualFold(bytes.Trim(value, " \t"), []byte("No"))
+			}
+		}
+		yes = yes && found == 1 && !m.require
+		m.optional = &yes
+	}
+	return *m.optional
 }
 
 // pread fills b from offset at as far as the file goes.

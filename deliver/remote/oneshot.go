@@ -51,6 +51,9 @@ func (c *Client) OneShot(ctx context.Context, args []string, in, env *os.File, o
 		if host != "" {
 			host = "host=" + string(escape.Append(nil, host)) + " "
 		}
+		if r.tls != "" {
+			host += "tls=" + r.tls + " "
+		}
 		fmt.Fprintf(out, "%c %s %s %d %s%s\n", r.result.Outcome.Letter(), r.num, r.result.Enhanced, r.result.Code, host, escape.Terminal(r.result.Text))
 	}
 	switch len(m.rcpts) {

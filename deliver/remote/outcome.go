@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"pennypost/internal/status"
+	"pennypost/internal/tlsrpt"
 )
 
 // trouble is why a host did not take a message. It becomes the result of the recipients if no other host does better.
@@ -16,6 +17,8 @@ type trouble struct {
 	stale bool   // a connection used again was dead: try a new one
 	plain bool   // a new connection without TLS may do better
 	data  bool   // a new connection without CHUNKING may do better
+
+	tls tlsrpt.Failure // what it is in the reports to the domain, "" if it is not about TLS
 }
 
 // about is the trouble as an S line has it: there the host is part of the text, and so is the code of a reply, by which

@@ -235,6 +235,8 @@ func newClient(t *testing.T, zone string, port int, change func(*config.Config))
 	conf.Remote.CommandTime = 3 * time.Second
 	conf.Remote.DataTime = 3 * time.Second
 	conf.SMTPD.MX = nil
+	conf.State = t.TempDir()
+	conf.DNS.Probe = ""
 	if change != nil {
 		change(conf)
 	}

@@ -25,10 +25,15 @@ type session struct {
 	addr   netip.AddrPort // zero for a unix socket
 	name   string         // of the host, as TLS is to prove it
 	lmtp   bool
+	here   bool // a program on this machine
 	ext    extensions
+	need   demand
 	secure string // what is said of TLS in answers: "in clear", "TLSv1.3, certificate verified", …
-	opened time.Time
-	timer  *time.Timer // while idle
+
+	verdict    string // what TLS did: dane mta-sts verified opportunistic-verified opportunistic none; "" for a program here
+	unverified error  // why no authority vouches for the certificate
+	opened     time.Time
+	timer      *time.Timer // while idle
 
 	messages int       // taken in this session
 	again    bool      // it was idle before this order
@@ -44,23 +49,31 @@ type session struct {
 
 // extensions are what EHLO offered.
 type extensions struct {
-	pipelining, chunking, eightBit, utf8, dsn, binary, starttls, size bool
-	maxSize                                                           int64 // 0: no limit known
-	auth                                                              []string
-	rcptMax, mailMax, domainMax                                       int // RFC 9422; 0: not said
+	pipelining, chunking, eightBit, utf8, dsn, binary, starttls, requireTLS, size bool
+	maxSize                                                                       int64 // 0: no limit known
+	auth                                                                          []string
+	rcptMax, mailMax, domainMax                                                   int // RFC 9422; 0: not said
 }
 
 // open connects to a host and gets the session to where MAIL may be said.
 func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *trouble) {
 	began := time.Now()
+	need, t := c.demandOf(d, h)
+	if t != nil {
+		t.host = h.label(h.first())
+		c.report(d, h, netip.AddrPort{}, t)
+		return nil, t
+	}
 	conn, at, t := c.dial(ctx, h)
 	if t != nil {
 		c.log.OpenFail(d.site, t.host, errors.New(t.Text))
 		return nil, t
 	}
-	s := &session{c: c, conn: conn, tcp: conn, r: bufio.NewReaderSize(conn, 4096), label: h.label(at), addr: at, name: h.name,
+	s := &session{need: need, here: d.here(h), verdict: "none", c: c, conn: conn, tcp: conn, r: bufio.NewReaderSize(conn, 4096), label: h.label(at), addr: at, name: h.name,
 		lmtp: d.lmtp, secure: "in clear", opened: time.Now(), limit: time.Now().Add(helloTime)}
-	if t = s.greet(d); t != nil {
+	t = s.greet(d)
+	s.count(d, h, t)
+	if t != nil {
 		t.host = s.label
 		if !s.broken {
 			c.pool.leave(s)
@@ -70,11 +83,13 @@ func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *
 		c.log.OpenFail(d.site, s.label, errors.New(t.Text))
 		return nil, t
 	}
-	tls := ""
-	if s.conn != s.tcp {
-		tls = s.secure
+	switch {
+	case s.conn == s.tcp && s.here:
+		s.verdict = ""
+	case s.conn != s.tcp && d.policy.domain != "":
+		c.seen.Saw(d.policy.domain, s.verdict != "opportunistic")
 	}
-	c.log.Open(d.site, s.label, tls, time.Since(began))
+	c.log.Open(d.site, s.label, s.verdict, time.Since(began))
 	return s, nil
 }
 
@@ -175,6 +190,8 @@ func (e *extensions) add(line []byte) {
 		e.dsn = true
 	case "STARTTLS":
 		e.starttls = true
+	case "REQUIRETLS":
+		e.requireTLS = true
 	case "SIZE":
 		e.size = true
 		if len(words) > 1 {

@@ -5,28 +5,27 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
+	"pennypost/deliver/remote/dane"
 	"pennypost/internal/status"
+	"pennypost/internal/tlsrpt"
 )
 
-// maybeTLS says STARTTLS (RFC 3207) as the login of the destination wants it:
-//
-//	may      when offered; if it fails, a new connection without it, and none is tried for an hour
-//	verify   it must be offered, and the certificate must prove the name of the host
-//	none     never
+// maybeTLS says STARTTLS (RFC 3207) as the demand wants it. Up to may it is used when offered; if it fails, a new connection
+// is made without it, and none is tried for an hour. Above, there is TLS or no message.
 func (s *session) maybeTLS(d *destination) *trouble {
-	must := d.login.tls == "verify"
+	must := s.need.level > may
 	plain, _ := s.c.memory.quirks(s.addr)
 	switch {
-	case s.conn != s.tcp || d.login.tls == "none" || !s.addr.IsValid():
+	case s.conn != s.tcp || s.need.level == clear || !s.addr.IsValid():
 		return nil
 	case !s.ext.starttls && must:
-		return &trouble{Result: later(451, "4.7.4", "TLS is required here but the host does not offer it"), other: true, site: true}
+		return s.without(d, later(451, "4.7.4", "TLS is required here but the host does not offer it"))
 	case !s.ext.starttls || plain && !must:
-		return nil
+		return s.inClear(d)
 	}
 	s.queue("STARTTLS")
 	r, t := s.answer(s.c.conf.Remote.CommandTime, nil)
@@ -36,9 +35,9 @@ func (s *session) maybeTLS(d *destination) *trouble {
 	case r.code != 220 && must:
 		t := s.unwelcome("STARTTLS", r)
 		t.Outcome, t.Enhanced = status.Deferred, "4.7.4"
-		return t
-	case r.code != 220:
-		return nil // offered but not to be had: go on as without it
+		return s.without(d, t.Result)
+	case r.code != 220: // offered but not to be had
+		return s.inClear(d)
 	case s.r.Buffered() > 0:
 		// Somebody between us put words into the clear part that would count as said under TLS (S026). Such a path is not
 		// trusted with the message in clear either.
@@ -51,51 +50,110 @@ func (s *session) maybeTLS(d *destination) *trouble {
 	return s.hello(d) // section 4.2: what was offered before counts no more
 }
 
+// without is a host that has no TLS where it must be.
+func (s *session) without(d *destination, r status.Result) *trouble {
+	if d.policy.require {
+		t := notRequired(s.label + " offers no TLS")
+		t.tls = tlsrpt.STARTTLSNotSupported
+		return t
+	}
+	return &trouble{Result: r, other: true, site: s.need.fixed, tls: tlsrpt.STARTTLSNotSupported}
+}
+
+// inClear goes on without TLS, unless the domain had it lately: then somebody may have taken it away (T10).
+func (s *session) inClear(d *destination) *trouble {
+	if d.policy.domain == "" || s.need.level == clear {
+		return nil
+	}
+	wait, since, forgotten := s.c.seen.Lost(d.policy.domain)
+	if wait > 0 {
+		return &trouble{Result: later(451, "4.7.4", fmt.Sprintf("%s had TLS on %s and now offers none: waiting %s for it to come back",
+			d.policy.domain, since.UTC().Format("2 January 2006 at 15:04"), wait.Round(time.Minute))), other: true, tls: tlsrpt.STARTTLSNotSupported}
+	}
+	if forgotten {
+		s.c.log.Warn("downgrade of "+d.policy.domain, fmt.Errorf("its hosts have had no TLS for %s: mail goes in clear", s.c.conf.Remote.DowngradeWait))
+	}
+	return nil
+}
+
 // handshake turns TLS on.
 func (s *session) handshake(d *destination) *trouble {
-	must := d.login.tls == "verify"
-	name := strings.Trim(s.name, "[]")
+	must := s.need.level > may
+	var unproved error // the host did not prove what it must
 	conf := &tls.Config{
-		ServerName:         name,
+		ServerName:         s.need.name,
 		MinVersion:         tls.VersionTLS12,
 		RootCAs:            s.c.roots,
 		InsecureSkipVerify: true, // verified below, also where the outcome is only reported
 		ClientSessionCache: s.c.tickets,
 	}
-	verified := false
 	conf.VerifyConnection = func(state tls.ConnectionState) error {
-		err := verify(state, name, s.c.roots)
-		verified = err == nil
-		if must {
-			return err
+		if s.need.level == match {
+			unproved = s.need.set.Verify(state, s.need.names)
+			return unproved
 		}
-		return nil
+		err := verifyNames(state, s.need.name, s.c.roots)
+		s.unverified = err
+		if s.need.level == verify {
+			unproved = err
+		}
+		return unproved
 	}
 	conn := tls.Client(s.tcp, conf)
 	s.tcp.SetDeadline(time.Now().Add(min(tlsTime, max(time.Until(s.limit), time.Second))))
 	if err := conn.Handshake(); err != nil {
 		s.broken = true
-		if !must && s.addr.IsValid() {
-			s.c.memory.noTLS(s.addr)
-		}
-		return &trouble{Result: later(451, "4.7.5", "TLS: "+cause(err)), other: true, site: true, plain: !must && !d.implicitTLS}
+		return s.noTLS(d, err, must, unproved)
 	}
 	s.tcp.SetDeadline(time.Time{})
 	s.conn, s.r = conn, bufio.NewReaderSize(conn, 4096)
-	s.secure = protocol(conn.ConnectionState().Version)
-	if verified {
-		s.secure += ", certificate verified"
-	} else {
-		s.secure += ", certificate not verified"
-	}
+	s.judgeTLS(conn.ConnectionState().Version)
 	return nil
 }
 
-// verify checks the chain and the name; a host known by address only needs the address in its certificate.
-func verify(state tls.ConnectionState, name string, roots *x509.CertPool) error {
+// noTLS is a handshake that failed.
+func (s *session) noTLS(d *destination, err error, must bool, unproved error) *trouble {
+	t := &trouble{Result: later(451, "4.7.5", "TLS: "+cause(err)), other: true, site: s.need.level <= may || s.need.fixed, tls: failure(err)}
+	switch {
+	case d.policy.require && unproved != nil:
+		why := t.tls
+		t = notRequired(s.label + " does not prove its name: " + cause(err))
+		t.tls = why
+	case s.need.by == "dane" || s.need.by == "mta-sts":
+		t.Text = map[string]string{"dane": "DANE: ", "mta-sts": "MTA-STS: "}[s.need.by] + cause(err)
+	case !must && !d.implicitTLS:
+		if waits := s.inClear(d); waits != nil {
+			return waits
+		}
+		if s.addr.IsValid() {
+			s.c.memory.noTLS(s.addr)
+		}
+		t.plain = true
+	}
+	return t
+}
+
+// judgeTLS says what TLS did.
+func (s *session) judgeTLS(version uint16) {
+	verified := s.unverified == nil
+	switch {
+	case s.need.level == match:
+		s.verdict, s.secure = "dane", "certificate matches TLSA"
+	case s.need.level == verify:
+		s.verdict, s.secure = s.need.by, "certificate verified"
+	case verified:
+		s.verdict, s.secure = "opportunistic-verified", "certificate verified"
+	default:
+		s.verdict, s.secure = "opportunistic", "certificate not verified"
+	}
+	s.secure = protocol(version) + ", " + s.secure
+}
+
+// verifyNames checks the chain and the name; a host known by address only needs the address in its certificate.
+func verifyNames(state tls.ConnectionState, name string, roots *x509.CertPool) error {
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("no certificate")
+		return dane.ErrNoCertificate
 	}
 	for _, cert := range state.PeerCertificates[1:] {
 		opts.Intermediates.AddCert(cert)
@@ -107,4 +165,22 @@ func verify(state tls.ConnectionState, name string, roots *x509.CertPool) error 
 		name = "[" + name + "]"
 	}
 	return state.PeerCertificates[0].VerifyHostname(name)
+}
+
+// failure is an error of TLS as reports name it (RFC 8460 section 4.3).
+func failure(err error) tlsrpt.Failure {
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case err == nil:
+		return tlsrpt.OK
+	case errors.As(err, &name):
+		return tlsrpt.CertificateHostMismatch
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return tlsrpt.CertificateExpired
+	case errors.As(err, &authority), errors.As(err, &invalid):
+		return tlsrpt.CertificateNotTrusted
+	}
+	return tlsrpt.ValidationFailure
 }

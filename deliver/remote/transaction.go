@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,6 +19,11 @@ const oneFlight = 256 << 10
 // send takes m to as many of rcpts as the session allows, one transaction after the other. Recipients that are judged are
 // done afterwards; trouble is the lot of the others.
 func (s *session) send(m *message, rcpts []*recipient) *trouble {
+	if !s.lmtp {
+		if t := s.c.sign(m); t != nil {
+			return t
+		}
+	}
 	if t := s.suits(m, rcpts); t != nil {
 		t.host = s.label
 		return t
@@ -71,6 +77,9 @@ func (s *session) together(rcpts []*recipient, most int) int {
 // another may; if none can, the message fails.
 func (s *session) suits(m *message, rcpts []*recipient) *trouble {
 	fails := func(r status.Result) *trouble { return &trouble{Result: r, other: true} }
+	if m.require && !s.here && (s.conn == s.tcp || !s.ext.requireTLS) {
+		return notRequired(s.label + " does not offer it")
+	}
 	if !s.ext.utf8 && m.needsUTF8(rcpts) {
 		return fails(never(553, "5.6.7", "the message needs SMTPUTF8, which "+s.label+" does not offer"))
 	}
@@ -79,8 +88,8 @@ func (s *session) suits(m *message, rcpts []*recipient) *trouble {
 			return ours(err)
 		}
 	}
-	if s.ext.maxSize > 0 && m.wire > s.ext.maxSize {
-		return fails(never(552, "5.3.4", fmt.Sprintf("the message has %d octets, %s takes %d", m.wire, s.label, s.ext.maxSize)))
+	if size := s.size(m); s.ext.maxSize > 0 && size > s.ext.maxSize {
+		return fails(never(552, "5.3.4", fmt.Sprintf("the message has %d octets, %s takes %d", size, s.label, s.ext.maxSize)))
 	}
 	if m.raw && !(s.ext.binary && s.chunks()) {
 		if err := m.measure(); err != nil {
@@ -99,6 +108,25 @@ func (s *session) suits(m *message, rcpts []*recipient) *trouble {
 		}
 	}
 	return nil
+}
+
+// top is what goes on top of the message here: signatures are for other hosts, and not for a program of ours behind LMTP.
+func (s *session) top(m *message) []byte {
+	if s.lmtp {
+		return nil
+	}
+	if m.raw {
+		return bytes.ReplaceAll(m.top, []byte("\n"), []byte("\r\n"))
+	}
+	return m.top
+}
+
+// size is the octets of the message here.
+func (s *session) size(m *message) int64 {
+	if s.lmtp {
+		return m.wire
+	}
+	return m.wire + m.topWire
 }
 
 // ours is trouble with the message's file: not the host's fault, and no reason to try another.
@@ -273,7 +301,7 @@ func (s *session) mailCommand(m *message, rcpts []*recipient) {
 	s.out = append(s.out, '>')
 	if s.ext.size && m.wire > 0 {
 		s.out = append(s.out, " SIZE="...)
-		s.out = strconv.AppendInt(s.out, m.wire, 10)
+		s.out = strconv.AppendInt(s.out, s.size(m), 10)
 	}
 	switch {
 	case m.raw && !m.clean && s.ext.binary:
@@ -283,6 +311,9 @@ func (s *session) mailCommand(m *message, rcpts []*recipient) {
 	}
 	if utf8 {
 		s.out = append(s.out, " SMTPUTF8"...)
+	}
+	if m.require && s.ext.requireTLS && s.conn != s.tcp { // RFC 8689 section 2
+		s.out = append(s.out, " REQUIRETLS"...)
 	}
 	if s.ext.dsn && !m.from.IsNull() { // RFC 3461 section 4.3, 4.4: to whom should a report go without a sender?
 		s.parameter(" RET=", m.ret)

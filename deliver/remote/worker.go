@@ -39,6 +39,7 @@ func Listen(ctx context.Context, client *Client, path string) error {
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { l.Close() })()
+	go client.Background(ctx)
 	for {
 		conn, err := l.Accept()
 		if ctx.Err() != nil {
@@ -67,6 +68,7 @@ func Serve(ctx context.Context, client *Client, fd int) error {
 	if err != nil {
 		return err
 	}
+	go client.Background(ctx)
 	return (&Worker{Client: client, Conn: conn}).Serve(ctx)
 }
 

@@ -281,11 +281,11 @@ type SRS struct {
 
 // Report is [report]: what mailreport send tells other domains, and as whom.
 type Report struct {
-	Organization string // default Origin
-	From         string // default postmaster@Origin
-	Contact      string // a URL or an address where people ask; "" none
-	DMARC        bool   // true
-	TLS          bool   // true
+	Organization string        // default Origin
+	From         string        // default postmaster@Origin
+	Contact      string        // a URL or an address where people ask; "" none
+	DMARC        bool          // true
+	TLS          bool          // true
 	Delay        time.Duration // a day's reports are sent within this time: 4h
 }
 

@@ -212,4 +212,12 @@ func validHost(name string) bool {
 }
 
 // typeName is the type as dig shows it.
-func typeName(t dnsmessage.Type) string { return strings.TrimPrefix(t.String(), "Type") }
+func typeName(t dnsmessage.Type) string {
+	switch uint16(t) {
+	case TypeTLSA:
+		return "TLSA"
+	case TypeCAA:
+		return "CAA"
+	}
+	return strings.TrimPrefix(t.String(), "Type")
+}

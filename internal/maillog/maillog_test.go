@@ -44,7 +44,7 @@ func TestLines(t *testing.T) {
 		{func() {
 			l.Deliver(id, address.Path{Local: `"a b"`, Domain: "x"}, "s", "h[::1]", "dane", status.Result{Code: 250, Enhanced: "2.0.0"}, 1, 15*time.Millisecond)
 		},
-			`deliver id=` + id + ` to=<%22a%20b%22@x> site=s host=h[::1] status=2.0.0 code=250 attempt=1 delay=0.015s`},
+			`deliver id=` + id + ` to=<%22a%20b%22@x> site=s host=h[::1] tls=dane status=2.0.0 code=250 attempt=1 delay=0.015s`},
 		{func() { l.Warn("x", errors.New("a\x1b[2J")) }, `warn what=x why="a\x1b[2J"`},
 		{func() { l.Expire(id, bob, status.Result{}, 5*24*time.Hour+time.Minute, "") }, `expire id=` + id + ` to=<bob@example.net> age=5d1m`},
 	} {

@@ -19,6 +19,15 @@ func (l *Log) TLSFail(ip string, err error) {
 	l.event("tls-fail", "").str("ip", ip).err(err)
 }
 
+// Stress is connections of a service having become scarce, or no longer being so.
+func (l *Log) Stress(service string, on bool, open, most int) {
+	state := "off"
+	if on {
+		state = "on"
+	}
+	l.event("stress", "").str("service", service).str("state", state).num("open", int64(open)).num("of", int64(most)).end()
+}
+
 // Refuse is a connection that was turned away, at its start or later (421): too many, too slow, too many errors.
 func (l *Log) Refuse(service, ip, why string) {
 	l.event("refuse", "").str("service", service).str("ip", ip).str("why", why).end()

@@ -32,6 +32,10 @@ func (a *Answer) Append(b []byte) []byte {
 			b = append(b, " host="...)
 			b = escape.Append(b, a.Host)
 		}
+		if a.TLS != "" {
+			b = append(b, " tls="...)
+			b = escape.Append(b, a.TLS)
+		}
 		if a.DSN {
 			b = append(b, " dsn=1"...)
 		}
@@ -111,7 +115,7 @@ func parseAnswer(line string) (a Answer, err error) {
 	return a, err
 }
 
-// result reads "NUM status code [host=HOST] [dsn=1] [kept=1] text". NUM 0 stands for the whole order.
+// result reads "NUM status code [host=HOST] [tls=WORD] [dsn=1] [kept=1] text". NUM 0 stands for the whole order.
 func (a *Answer) result(line string) (err error) {
 	switch a.Kind {
 	case 'Z':
@@ -143,6 +147,10 @@ func (a *Answer) result(line string) (err error) {
 		switch key {
 		case "host":
 			if a.Host, err = escape.Parse(value); err != nil {
+				return err
+			}
+		case "tls":
+			if a.TLS, err = escape.Parse(value); err != nil {
 				return err
 			}
 		case "dsn":

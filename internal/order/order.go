@@ -5,7 +5,7 @@ SOCK_SEQPACKET connection, one order line and one freshly opened descriptor each
 	deliver SEQ ID attempt=N repeat=0|1 site=KEY [form=ready] [header=H] size=S wire=W [sender=ADDR] [junk=1] rcpt=NUM:ADDR …
 	resolve SEQ DOMAIN                next SEQ                quit
 
-	K|Z|D SEQ NUM status code [host=HOST] [dsn=1] text          S SEQ text           E SEQ
+	K|Z|D SEQ NUM status code [host=HOST] [tls=WORD] [dsn=1] text          S SEQ text           E SEQ
 	F SEQ NUM ADDRESS                 site SEQ KEY ttl=S   (or Z / D with NUM 0)
 
 Words are percent-escaped (package escape), the text of an answer is the rest of the line, escaped as one word.
@@ -70,6 +70,7 @@ type Answer struct {
 	Num    queue.Num
 	Result status.Result // K Z D; Text also for S
 	Host   string        // K Z D of a remote attempt: "mx1.example.org[192.0.2.5]", with host= before the text
+	TLS    string        // K Z D: what TLS did in the session with the host: dane mta-sts verified opportunistic-verified opportunistic none
 	DSN    bool          // K: the next hop took the DSN parameters and reports itself (dsn=1)
 	Kept   bool          // K: somebody here has the message, whatever F lines send on (kept=1)
 	Target address.Path  // F
@@ -121,10 +122,10 @@ func (o *Order) appendDeliver(b []byte) []byte {
 		b = append(b, " sender="...)
 		b = escape.Append(b, o.Sender.String())
 	}
-	for i := range o.Rcpts {
 	if o.Junk {
 		b = append(b, " junk=1"...)
 	}
+	for i := range o.Rcpts {
 		b = append(b, " rcpt="...)
 		b = appendNum(b, o.Rcpts[i].Num)
 		b = append(b, ':')
@@ -219,9 +220,9 @@ func (o *Order) set(word string) (err error) {
 		var p address.Path
 		p, err = path(value)
 		o.Sender = &p
-	case "rcpt":
 	case "junk":
 		o.Junk = value == "1"
+	case "rcpt":
 		var r Rcpt
 		num, addr, ok := strings.Cut(value, ":")
 		if !ok {

@@ -30,8 +30,8 @@ type Result struct {
 }
 
 // Ours reports whether a result about a remote host is what we found ourselves and not what the host
-// said: no reply at all, or one of the codes that say so (RFC 3463: no answer, bad connection). Only of
+// said: no reply at all, or one of the codes that say so (RFC 3463: no answer, bad connection, TLS that proves nothing). Only of
 // deferrals: 5.4.1 is what Exchange says of users it does not know.
 func Ours(code int, enhanced string) bool {
-	return code == 0 || enhanced == "4.4.1" || enhanced == "4.4.2"
+	return code == 0 || enhanced == "4.4.1" || enhanced == "4.4.2" || enhanced == "4.7.5"
 }

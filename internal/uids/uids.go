@@ -8,7 +8,7 @@ What a program does not need, it cannot read:
 	mailin      smtpd                    in/mx in/submit in/lmtp
 	mailpick    queue-pickup             drop, in/pickup
 	mailqueue   queue-run                the spool but drop and the archive; no network, no Maildirs
-	mailout     deliver-remote           state/reports/tls; it is handed descriptors
+	mailout     deliver-remote           state/sts state/tls state/reports/tls; it is handed descriptors
 	mailsign    mailkey sign             the DKIM keys; no network, no spool
 	vmail       deliver-local, pop3d     the Maildirs, in/local
 
@@ -40,6 +40,10 @@ var Users = []User{
 	{"mailout", "Pennypost, deliver-remote", nil},
 	{"mailsign", "Pennypost, mailkey sign", nil},
 	{"mailrep", "Pennypost, mailreport", nil},
+	{"mailcert", "Pennypost, certificates", []string{"mailtls"}},
+	{"mailweb", "Pennypost, pages", []string{"mailtls"}},
+	{"mailgetent", "Pennypost, who is a Unix user", nil},
+	{"mailpam", "Pennypost, passwords of Unix users", []string{"shadow"}},
 	{"vmail", "Pennypost, mailboxes of virtual users", []string{"mailmsg", "mailauth", "mailtls"}},
 	{"mailcmd", "Pennypost, programs of virtual users", nil},
 	{"maillist", "Pennypost, mailing lists", nil},
@@ -98,7 +102,7 @@ var (
 	etc = []Entry{
 		{"", dir | 0o755, "root", "root", "configuration, written by admins only"},
 		{"mail.toml", 0o644, "root", "root", ""},
-		{"tls", dir | 0o750, "root", "mailtls", "certificates and their keys"},
+		{"tls", dir | gid | 0o750, "mailcert", "mailtls", "certificates and their keys"},
 	}
 	domains = []Entry{
 		{"", dir | 0o755, "root", "root", "accounts and aliases; credentials/ are 2750 root:mailauth"},
@@ -107,6 +111,8 @@ var (
 		{"", dir | 0o755, "root", "root", "what programs learn"},
 		{"auth", dir | 0o700, "mailauth", "mailauth", "last use, one-time steps"},
 		{"over", dir | 0o755, "vmail", "vmail", "accounts over quota; smtpd looks"},
+		{"sts", dir | 0o755, "mailout", "mailout", "MTA-STS policies of other domains"},
+		{"tls", dir | 0o755, "mailout", "mailout", "which domains had TLS"},
 		{"reports", dir | 0o755, "root", "root", "what is told once a day"},
 		{"reports/dmarc", dir | gid | 0o770, "mailin", "mailrep", "smtpd adds, mailreport send takes"},
 		{"reports/tls", dir | gid | 0o770, "mailout", "mailrep", "deliver-remote adds, mailreport send takes"},
@@ -116,6 +122,8 @@ var (
 		{"", dir | 0o755, "root", "root", "sockets; those named here are made by a supervisor that starts the programs"},
 		{"local", dir | gid | 0o750, "vmail", "mailqueue", "where deliver-local --listen makes its socket"},
 		{"remote", dir | gid | 0o750, "mailout", "mailqueue", "where deliver-remote --listen makes its socket"},
+		{"getent", dir | 0o755, "mailgetent", "mailgetent", "where mailgetent makes its socket; it answers our users only"},
+		{"pam", dir | gid | 0o750, "mailpam", "mailauth", "where pamcheck makes its socket"},
 		{"sign", dir | gid | 0o750, "mailsign", "mailout", "where mailkey sign --listen makes its socket"},
 		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
 		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},

@@ -37,8 +37,9 @@ type got struct {
 	said     bool
 	result   status.Result
 	host     string
-	passed   bool // the next hop reports itself
-	kept     bool // a mailbox or program has it, whatever is forwarded
+	tls      string // of the session with the host
+	passed   bool   // the next hop reports itself
+	kept     bool   // a mailbox or program has it, whatever is forwarded
 	forwards []order.Answer
 }
 
@@ -254,8 +255,8 @@ func (r *Runner) send(f *flight, key string, l *live, now site.Time) error {
 		o.Rcpts[i] = order.Rcpt{Num: c.num, To: c.to}
 		o.Attempt = max(o.Attempt, r.attempts(l, c)+1)
 	}
-	o.Repeat = o.Attempt > 1 || f.m.crashes > 0 || f.m.flags&scannedFlag != 0
 	o.Junk = w != r.workers[1] && qm.Env.Marked()
+	o.Repeat = o.Attempt > 1 || f.m.crashes > 0 || f.m.flags&scannedFlag != 0
 	w.send(o, file)
 	w.flights++
 	return nil
@@ -340,7 +341,7 @@ func (r *Runner) answer(w *worker, a *order.Answer, now site.Time) {
 func (f *flight) take(a *order.Answer) {
 	for i, c := range f.rcpts {
 		if c.num == a.Num || a.Num == (queue.Num{}) && !f.got[i].said {
-			f.got[i].said, f.got[i].result, f.got[i].host, f.got[i].passed, f.got[i].kept = true, a.Result, a.Host, a.DSN, a.Kept
+			f.got[i].said, f.got[i].result, f.got[i].host, f.got[i].tls, f.got[i].passed, f.got[i].kept = true, a.Result, a.Host, a.TLS, a.DSN, a.Kept
 		}
 	}
 }

@@ -140,12 +140,12 @@ func (r *Runner) outcomeOf(m *message, c *rcpt, g *got, f *flight, key string, d
 			return ev
 		}
 		delay := max(0, time.Since(l.m.Env.Time))
-		ev = queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Deliver, Num: c.num, To: c.to, Site: key, Host: g.host,
+		ev = queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Deliver, Num: c.num, To: c.to, Site: key, Host: g.host, TLS: g.tls,
 			Status: g.result, Attempt: attempt, Delay: delay}
 		if len(g.forwards) > 0 && !g.kept {
 			ev.Why = forwardedOnly
 		}
-		r.log.Deliver(m.id, c.to, key, g.host, g.result, attempt, delay)
+		r.log.Deliver(m.id, c.to, key, g.host, g.tls, g.result, attempt, delay)
 		r.hasRoom(c.to)
 		r.delivered(m, c, s, key, g)
 	case status.Failed:

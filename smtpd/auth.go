@@ -58,6 +58,7 @@ func (s *session) logIn(r login.Request, mechanism string) reply {
 		return reply{454, "4.7.0", "cannot check that now, try later"}
 	}
 	s.user = id
+	s.welcome()
 	s.unwatch = login.Watch(s.srv.Login, id, func() { s.srv.Log.Refuse(s.name, s.ip, login.ErrRevoked.Error()); s.raw.Close() })
 	s.srv.Log.Auth(s.ip, id.Account.Path().String(), id.By(), mechanism)
 	return reply{235, "2.7.0", "logged in"}

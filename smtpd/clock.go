@@ -14,7 +14,7 @@ var (
 // Times nobody needs to configure. Tests shorten them.
 var (
 	handshakeTime = 30 * time.Second // S031
-	stressTime    = 10 * time.Second // for a command, when nearly all connections are taken (S076)
+	stressTime    = 10 * time.Second // for a command, when connections are scarce (S076)
 	slowAfter     = time.Minute      // of data, before its average counts
 )
 
@@ -42,6 +42,9 @@ func (c *clock) end() { c.content = false }
 func (s *session) wait() error {
 	c := &s.clock
 	now := time.Now()
+	if s.squeezed.Swap(false) {
+		c.until = time.Time{}
+	}
 	if !c.content {
 		if s.in.Buffered() > 0 {
 			return nil // in the middle of a line: its time runs
@@ -75,9 +78,4 @@ func (s *session) deadline(now time.Time, patience, slack time.Duration) error {
 	}
 	s.clock.until = until.Add(slack / 2)
 	return s.raw.SetDeadline(s.clock.until)
-}
-
-// stress is when nine tenths of the connections are taken.
-func (s *session) stress() bool {
-	return s.set.MaxConnections > 0 && s.srv.open.Load()*10 > int64(s.set.MaxConnections)*9
 }

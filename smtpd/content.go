@@ -100,6 +100,9 @@ func (s *session) accept() reply {
 	if err := t.w.Commit(); err != nil {
 		return s.each(s.refuse(t.rcpts[0].To, s.disk(err)))
 	}
+	if s.counted() && !s.known.Load() {
+		s.welcome()
+	}
 	s.sent = append(s.sent, taken{t.w, t.id, t.from, len(t.rcpts), t.verdict.Size, s.with(), t.checks, t.why})
 	s.messages++
 	s.junk = 0

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"pennypost/internal/listen"
 )
 
 // mailFrom answers MAIL FROM:<reverse-path> (RFC 5321 sections 4.1.1.2 and 3.3).
@@ -37,6 +39,9 @@ func (s *session) mailFrom(arg string) reply {
 		return s.drop(r)
 	}
 	s.ask()
+	if s.beyond(listen.Messages, s.set.MessageRate) {
+		return s.drop(reply{450, "4.7.1", "too many messages in a short time, try later"})
+	}
 	s.state = mail
 	return reply{250, "2.1.0", "sender accepted"}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"pennypost/internal/address"
+	"pennypost/internal/listen"
 	"pennypost/queue"
 )
 
@@ -49,6 +50,9 @@ func (s *session) rcptTo(arg string) reply {
 		}
 	} else if !s.lmtp && s.named(to, kept) {
 		return reply{250, "2.1.5", "recipient accepted"} // twice the same is once
+	}
+	if s.beyond(listen.Recipients, s.set.RecipientRate) {
+		return s.refuse(to, reply{450, "4.7.1", "too many recipients in a short time, try later"})
 	}
 	s.tx.rcpts = append(s.tx.rcpts, queue.Rcpt{N: len(s.tx.rcpts) + 1, To: to, Params: kept})
 	s.state = rcpt

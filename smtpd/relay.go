@@ -3,8 +3,6 @@ package smtpd
 import (
 	"net/netip"
 	"strings"
-	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,7 +10,6 @@ import (
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/escape"
-	"pennypost/internal/listen"
 )
 
 // relaying is the part of the settings that says for whom we take mail that is not ours.
@@ -75,7 +72,7 @@ func (s *session) destination(to address.Path) (place, reply) {
 		}
 		return place{}, reply{550, "5.7.1", "we do not relay to that domain"}
 	case domains.Unknown:
-		return place{}, s.nobody(to)
+		return place{}, s.nobody()
 	case domains.Alias:
 		return place{local: true}, s.behind(to, a.Targets)
 	}
@@ -135,7 +132,7 @@ func (s *session) behind(to address.Path, targets []address.Path) reply {
 	case full:
 		return reply{452, "4.2.2", "that mailbox is full"}
 	}
-	return s.nobody(to)
+	return s.nobody()
 }
 
 // bounce takes mail for an SRS address of ours, which only bounces have business with.
@@ -162,45 +159,6 @@ func (s *session) mayRelay(to address.Path) bool {
 		return false // LMTP delivers, and on submission only users get this far
 	}
 	return contains(r.networks, s.peer) || r.backs(to.DomainUnicode())
-}
-
-// nobody refuses an unknown recipient. Who asks for many of them is looking for addresses: he waits, and then has to
-// go (S065).
-func (s *session) nobody(address.Path) reply {
-	limit := s.set.UnknownLimit
-	if s.user == nil && limit > 0 && s.peer.IsValid() && !contains(s.set.TrustedNetworks, s.peer) {
-		n := s.srv.unknown.add(listen.Source(s.peer), time.Now())
-		if n > limit {
-			return reply{421, "4.7.0", "too many unknown recipients, try later"}
-		}
-		if n > limit/2 {
-			s.flush()
-			s.srv.Sleep(time.Second)
-		}
-	}
-	return reply{550, "5.1.1", "no such mailbox here"}
-}
-
-// harvest counts unknown recipients per source within the hour. Memory is bounded: beyond so many sources new ones go uncounted.
-type harvest struct {
-	mu   sync.Mutex
-	hour int64
-	per  map[netip.Addr]int
-}
-
-const maxSources = 100_000
-
-func (h *harvest) add(source netip.Addr, now time.Time) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if hour := now.Unix() / 3600; h.hour != hour || h.per == nil {
-		h.hour, h.per = hour, map[netip.Addr]int{}
-	}
-	n := h.per[source] + 1
-	if n > 1 || len(h.per) < maxSources {
-		h.per[source] = n
-	}
-	return n
 }
 
 // over reports whether those who count quota have left a note that a mailbox is full: state/over/USER@DOMAIN.

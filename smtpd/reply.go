@@ -28,6 +28,7 @@ func (s *session) say(r reply) {
 	if r.code < 500 || r.enhanced == "5.1.1" { // unknown recipients have a count of their own
 		return
 	}
+	s.mistake()
 	if s.errors++; s.errors >= s.set.MaxErrors && !s.closing {
 		s.say(reply{421, "4.7.0", "too many errors"})
 	}

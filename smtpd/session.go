@@ -40,6 +40,7 @@ type session struct {
 	rows []aggregate.Row // of messages that were judged, likewise
 
 	peer     netip.Addr
+	sources  *listen.Table
 	ip       string
 	protocol secured
 	helo     string
@@ -56,6 +57,8 @@ type session struct {
 	closing                bool  // after the reply
 	broken                 error // the connection is
 	clock                  clock
+	known                  atomic.Bool // a user, a machine of ours, or one that has sent mail
+	squeezed               atomic.Bool // the deadline is not the clock's
 	idle                   atomic.Bool // between transactions, waiting for the client
 }
 
@@ -105,7 +108,8 @@ func (s *session) reset() {
 func (srv *Server) serve(svc service, c net.Conn) {
 	s := &session{service: svc, srv: srv, set: srv.settings.Load(), raw: c, conn: c, state: fresh}
 	s.in = line.NewReader(s, bufferSize)
-	s.peer = listen.Remote(c)
+	s.peer, s.sources = listen.Remote(c), srv.Sources.Of(svc.name)
+	s.known.Store(!s.counted())
 	s.ip = "local"
 	if s.peer.IsValid() {
 		s.ip = s.peer.String()

@@ -8,12 +8,13 @@ from programs beside us (lmtp, RFC 2033). It makes spool files and nothing else:
 	in/PRODUCER/new/ID   answered with 250: ours             found by queue-run
 
 After 250 to the final dot the file is on disk; whatever goes wrong before is a 4yz or 5yz and leaves nothing behind. Nothing is
-known of a client between connections but how many unknown recipients it asked for within the hour.
+known of a client between connections but what its source did within the hour (sources.go).
 
 The session is a table (commands.go): which command is taken in which state and who answers it. One file per family of
 commands:
 
 	session.go  the connection and its loop      greet.go  EHLO HELO LHLO      mail.go  MAIL
+	sources.go  who may come, and how often
 	rcpt.go relay.go  RCPT, and for whom         data.go bdat.go content.go    the message
 	auth.go  AUTH    starttls.go  STARTTLS       lmtp.go  what LMTP does otherwise
 	received.go fixup.go  what we add            reply.go errors.go  what we say
@@ -80,6 +81,7 @@ type Server struct {
 	Spool    Spool
 	Domains  Domains
 	Login    Checker          // nil: nobody can log in
+	Sources  *listen.Tables   // who is connected and how often they came; nil: counted by this process alone
 	SRS      *srs.Rewriter    // nil: no addresses of ours to take bounces for
 	Checker  *msgauth.Checker // nil: nobody's mail is judged
 	Trust    *Trust           // exceptions from that
@@ -96,7 +98,6 @@ type Server struct {
 	open     atomic.Int64
 	second   atomic.Pointer[second]
 	space    space
-	unknown  harvest
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -146,6 +147,9 @@ func (srv *Server) prepare() {
 		if srv.Log == nil {
 			srv.Log = &maillog.Log{Program: "smtpd"}
 		}
+		if srv.Sources == nil {
+			srv.Sources = &listen.Tables{}
+		}
 		if srv.Sleep == nil {
 			srv.Sleep = time.Sleep
 		}
@@ -177,11 +181,6 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 	return listen.ServeAll(ctx, listeners, srv.limits(), on(srv.serve), on(srv.refuse))
 }
 
-func (srv *Server) limits() listen.Limits {
-	s := srv.settings.Load()
-	return listen.Limits{Total: s.MaxConnections, PerIPv4: s.PerIPv4, PerIPv6: s.PerIPv6, Exempt: s.TrustedNetworks}
-}
-
 // ServeConn answers one connection, as inetd wants it.
 func (srv *Server) ServeConn(ctx context.Context, name string, c net.Conn) error {
 	srv.prepare()
@@ -193,7 +192,7 @@ func (srv *Server) ServeConn(ctx context.Context, name string, c net.Conn) error
 	if svc.implicit && srv.TLS == nil {
 		return errors.New(name + " needs a certificate, see tls.certificates in mail.toml(5)")
 	}
-	srv.serve(svc, c)
+	listen.One(c, srv.limits().Of(name), func(c net.Conn) { srv.serve(svc, c) }, func(c net.Conn) { srv.refuse(svc, c) })
 	return nil
 }
 
@@ -209,10 +208,8 @@ func (srv *Server) stop() {
 	}
 }
 
-// refuse turns away a connection beyond the limits.
+// refuse turns away a connection beyond the limits. Limits.Refused has it in the log.
 func (srv *Server) refuse(svc service, c net.Conn) {
-	ip := listen.Remote(c)
-	srv.Log.Refuse(svc.name, ip.String(), "too many connections")
 	if svc.implicit {
 		return // there is no way to say it without a handshake
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pennypost/internal/config"
 )
 
 // all reads until the server closes.
@@ -84,15 +86,128 @@ func TestS076SlowData(t *testing.T) {
 	}
 }
 
-// Under stress a command has seconds and not minutes.
+// Under stress a command of a stranger has seconds and not minutes; who has sent mail that was taken keeps his time and gets in.
 func TestS076Stress(t *testing.T) {
 	was := stressTime
 	t.Cleanup(func() { stressTime = was })
-	stressTime = 100 * time.Millisecond
-	srv, _, _ := newServer(t)
-	srv.Settings.MaxConnections = 1
-	if got := all(t, connect(t, srv, "mx")); codes(got) != "220 421" {
-		t.Errorf("%q", got)
+	stressTime = 500 * time.Millisecond
+	srv, _, log := newServer(t)
+	srv.Settings.MaxConnections, srv.Settings.PerIPv4 = 40, 100
+	dial := serving(t, srv, "mx")
+	friend := dial("127.0.0.9")
+	io.WriteString(friend, "HELO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n")
+	for heard := ""; !strings.Contains(heard, "354"); heard += greeting(friend) {
+	}
+	io.WriteString(friend, "\r\n.\r\nQUIT\r\n")
+	if got, _ := io.ReadAll(friend); codes(string(got)) != "250 221" {
+		t.Fatalf("%q", got)
+	}
+	var strangers []net.Conn
+	for range 36 {
+		strangers = append(strangers, dial("127.0.0.8"))
+	}
+	for _, c := range strangers {
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+	}
+	refused := dial("127.0.0.8")
+	if got, _ := io.ReadAll(refused); codes(string(got)) != "421" {
+		t.Errorf("one stranger more: %q", got)
+	}
+	friend = dial("127.0.0.9")
+	if got := greeting(friend); !strings.HasPrefix(got, "220") {
+		t.Errorf("the friend: %q", got)
+	}
+	for _, c := range strangers { // those who came after it became scarce, and those who were there
+		if got, _ := io.ReadAll(c); codes(string(got)) != "220 421" {
+			t.Fatalf("a stranger: %q", got)
+		}
+	}
+	io.WriteString(friend, "QUIT\r\n")
+	if got, _ := io.ReadAll(friend); codes(string(got)) != "221" {
+		t.Errorf("the friend later: %q", got)
+	}
+	if text := log.String(); strings.Count(text, "stress service=mx state=on") != 1 {
+		t.Errorf("log %s", text)
+	}
+}
+
+// serving serves on loopback until the test ends, and dials from where it is told.
+func serving(t testing.TB, srv *Server, service string) (dial func(from string) net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, map[string][]net.Listener{service: {l}}) }()
+	var open []net.Conn
+	t.Cleanup(func() {
+		for _, c := range open {
+			c.Close()
+		}
+		cancel()
+		<-done
+	})
+	return func(from string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		open = append(open, c)
+		return c
+	}
+}
+
+func greeting(c net.Conn) string {
+	b := make([]byte, 512)
+	n, _ := c.Read(b)
+	return string(b[:n])
+}
+
+// The rates of a source hold for all its connections, and for no other source (N2).
+func TestRates(t *testing.T) {
+	hour := func(n int) config.Rate { return config.Rate{N: n, Per: time.Hour} }
+	for _, c := range []struct {
+		name string
+		set  func(*config.SMTPD)
+		say  []string // of a connection each
+		want []string
+	}{
+		{"messages", func(s *config.SMTPD) { s.MessageRate = hour(2) },
+			[]string{"MAIL FROM:<a@b.example>\r\nRSET\r\nMAIL FROM:<a@b.example>\r\nRSET\r\n", "MAIL FROM:<a@b.example>\r\n"},
+			[]string{"220 250 250 250 250 250 221", "220 250 450 221"}},
+		{"recipients", func(s *config.SMTPD) { s.RecipientRate = hour(1) },
+			[]string{"MAIL FROM:<a@b.example>\r\nRCPT TO:<bob@example.org>\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<bob@example.org>\r\n"},
+			[]string{"220 250 250 250 221", "220 250 250 450 221"}},
+		{"errors", func(s *config.SMTPD) { s.ErrorRate = hour(2) },
+			[]string{"WHAT\r\nWHAT\r\nWHAT\r\n", ""}, []string{"220 250 500 500 500 221", "421"}},
+		{"connections", func(s *config.SMTPD) { s.ConnectRate = hour(1) }, []string{"", ""}, []string{"220 250 221", "421"}},
+		{"unknown recipients", func(s *config.SMTPD) { s.UnknownLimit = 2 },
+			[]string{"MAIL FROM:<a@b.example>\r\nRCPT TO:<n1@example.org>\r\nRCPT TO:<n2@example.org>\r\nRCPT TO:<n3@example.org>\r\n", ""},
+			[]string{"220 250 250 550 550 421", "421"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv, _, _ := newServer(t)
+			c.set(srv.Settings)
+			dial := serving(t, srv, "mx")
+			talk := func(from, say string) string {
+				conn := dial(from)
+				first := greeting(conn)
+				io.WriteString(conn, "HELO x\r\n"+say+"QUIT\r\n")
+				rest, _ := io.ReadAll(conn)
+				return codes(first + string(rest))
+			}
+			for i, say := range c.say {
+				if got := talk("127.0.0.8", say); got != c.want[i] {
+					t.Errorf("connection %d: %q, want %q", i+1, got, c.want[i])
+				}
+			}
+			if got := talk("127.0.0.9", ""); got != "220 250 221" {
+				t.Errorf("somebody else: %q", got)
+			}
+		})
 	}
 }
 

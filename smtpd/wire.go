@@ -7,6 +7,7 @@ import (
 	"pennypost/internal/config"
 	"pennypost/internal/dns"
 	"pennypost/internal/domains"
+	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/internal/srs"
 	"pennypost/login"
@@ -33,6 +34,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		Over:     filepath.Join(conf.State, "over"),
 		Spool:    OnDisk(spool),
 		Domains:  where,
+		Sources:  &listen.Tables{Dir: filepath.Join(conf.Run, "sources", "smtpd"), Warn: log.Warn},
 		Login:    login.FromConfig(conf, where, log.Warn),
 		Log:      log,
 		Trust:    &Trust{Dir: conf.SMTPD.Trust, Warn: func(err error) { log.Warn("trust", err) }},

@@ -161,6 +161,36 @@ func (ts *Tables) Of(service string) *Table {
 	return t
 }
 
+// Patience is d, or little where connections are scarce: for clients that have shown no right to be here.
+func (ts *Tables) Patience(d time.Duration) time.Duration {
+	if ts == nil {
+		return d
+	}
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.open {
+		if t.Scarce() {
+			return min(d, scarceTime)
+		}
+	}
+	return d
+}
+
+// scarceTime is enough for a client that knows what it wants.
+const scarceTime = 10 * time.Second
+
+// Welcome notes that somebody has logged in from a: all services keep some room for it.
+func (ts *Tables) Welcome(a netip.Addr) {
+	if ts == nil {
+		return
+	}
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.open {
+		t.Welcome(a)
+	}
+}
+
 // key is a source as a word: the network of IPv6, and the address of IPv4 where no network of IPv6 is. 0 is no source.
 func key(a netip.Addr) uint64 {
 	switch a = a.Unmap(); {

@@ -36,6 +36,7 @@ type recipient struct {
 	num     queue.Num
 	to      address.Path
 	account *domains.Account
+	detail  string
 	copies  int           // not on disk yet
 	worst   status.Result // of what was done so far; Text is empty while all is well
 	plan    plan
@@ -89,6 +90,14 @@ func (a *Agent) begin(r *round, rc *recipient, now time.Time) {
 			rc.fail(a.trouble(rc, fmt.Errorf("panic: %v\n%s", wrong, debug.Stack())))
 		}
 	}()
+	if account, detail, err := a.person(rc); account != nil || err != nil {
+		if err != nil {
+			rc.fail(a.trouble(rc, err))
+			return
+		}
+		a.deliver(r, rc, account, detail, now)
+		return
+	}
 	answer, err := a.Directory.Lookup(rc.to)
 	switch {
 	case err != nil:
@@ -97,7 +106,7 @@ func (a *Agent) begin(r *round, rc *recipient, now time.Time) {
 	case answer.Kind == domains.Unknown:
 		rc.fail(status.Result{Outcome: status.Failed, Code: 550, Enhanced: "5.1.1", Text: "no such user here"})
 		return
-	case answer.Kind != domains.Mailbox:
+	case answer.Account == nil:
 		// Routed here while it was a mailbox; it will be routed anew.
 		rc.fail(status.Result{Outcome: status.Deferred, Code: 451, Enhanced: "4.3.5", Text: "not a mailbox of this host any more"})
 		return
@@ -107,7 +116,11 @@ func (a *Agent) begin(r *round, rc *recipient, now time.Time) {
 
 // deliver begins delivery to a known account.
 func (a *Agent) deliver(r *round, rc *recipient, account *domains.Account, detail string, now time.Time) {
-	rc.account = account
+	rc.account, rc.detail = account, detail
+	if result, no := a.notUs(rc, account); no {
+		rc.fail(result)
+		return
+	}
 	j := rc.job
 	if !j.order.Ready {
 		if j.msg == nil {
@@ -123,7 +136,7 @@ func (a *Agent) deliver(r *round, rc *recipient, account *domains.Account, detai
 			return
 		}
 	}
-	plan, err := planFor(account, rc.to)
+	plan, err := a.planOf(rc)
 	if err != nil {
 		rc.fail(a.trouble(rc, err))
 		return
@@ -131,6 +144,9 @@ func (a *Agent) deliver(r *round, rc *recipient, account *domains.Account, detai
 	rc.plan = plan
 	if plan.keep {
 		folder := folderFor(account, detail)
+		if j.order.Junk && account.Junk != "" {
+			folder = account.Junk
+		}
 		a.copyInto(r, rc, account, folder, "", now)
 	}
 	for _, root := range plan.maildirs {
@@ -144,9 +160,6 @@ func folderFor(account *domains.Account, detail string) string {
 		return ""
 	}
 	for _, name := range account.DetailFolders {
-		if j.order.Junk && account.Junk != "" {
-			folder = account.Junk
-		}
 		if strings.EqualFold(name, detail) && !strings.EqualFold(name, "INBOX") {
 			return name
 		}

@@ -16,9 +16,18 @@ type plan struct {
 	maildirs []string       // roots
 	programs []string       // command lines
 	forward  []address.Path // queue-run sends there
+	nothing  bool           // /dev/null
 }
 
 var errOutside = errors.New("forward file names a Maildir outside the mail of its user")
+
+// planOf is what is to be done with a recipient's mail.
+func (a *Agent) planOf(rc *recipient) (plan, error) {
+	if rc.account.Unix != nil {
+		return a.planForUnix(rc)
+	}
+	return planFor(rc.account, rc.to)
+}
 
 // planFor reads the forward file; an account without one keeps its mail. Programs and directories are
 // in it only where the account may have them: package domains sees to that.
@@ -60,6 +69,8 @@ func (p *plan) result() status.Result {
 	case p.keep || len(p.maildirs) > 0:
 	case len(p.forward) > 0:
 		r.Text = "forwarded"
+	case len(p.programs) == 0:
+		r.Text = "thrown away, as its user wants"
 	default:
 		r.Text = "given to a program"
 	}

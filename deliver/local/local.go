@@ -1,5 +1,5 @@
 /*
-Package local puts messages into the Maildirs of virtual users: deliver-local(8).
+Package local puts messages into Maildirs: deliver-local(8).
 
 It has two forms. As a worker it gets orders and descriptors from queue-run over order(5) and
 answers each recipient; by hand it is given one message on fd 0 and prints the same answers.
@@ -21,6 +21,11 @@ file in tmp/, swept after 36 hours; a repeated order finds what was done by its 
 	before the rename or link   nothing is there: delivered again
 	after it                    found in new/, cur/ or the folder: fsynced, K
 
+For a Unix user it runs as that user, started by become(8), and does what ~/.forward says:
+
+	~/.forward     the user's or root's, writable by nobody else    read at each delivery
+	~/Maildir      made by the first one, 0700
+
 So local mail is never doubled, unless its reader takes the first copy away before the answer is written down.
 */
 package local
@@ -33,6 +38,7 @@ import (
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/maillog"
+	"pennypost/internal/passwd"
 	"pennypost/maildir"
 )
 
@@ -40,6 +46,7 @@ import (
 type Directory interface {
 	Lookup(to address.Path) (domains.Answer, error)
 	Login(name string) (*domains.Account, error)
+	Mailbox(to address.Path) (account *domains.Account, detail string, err error)
 }
 
 // Agent delivers. Its exported fields are set before the first delivery and not changed.
@@ -51,7 +58,10 @@ type Agent struct {
 	Link      bool   // link ready files; else copy them
 	SyncEvery time.Duration
 	Programs  Programs
+	Unix      *passwd.User // who we are, where we deliver as a Unix user
 	Log       *maillog.Log
+
+	shellOf func(name string) (*passwd.User, error)
 
 	boxes boxes
 	host  string // Hostname as it stands in file names
@@ -63,7 +73,7 @@ var Sections = []string{"mail", "log", "local"}
 
 // FromConfig is the agent mail.toml describes.
 func FromConfig(conf *config.Config, log *maillog.Log) *Agent {
-	return &Agent{
+	a := &Agent{
 		Directory: domains.FromConfig(conf),
 		Store:     maildir.Store{Stamp: conf.Mail.Stamp},
 		Hostname:  conf.Hostname,
@@ -77,6 +87,11 @@ func FromConfig(conf *config.Config, log *maillog.Log) *Agent {
 		},
 		Log: log,
 	}
+	if who := passwd.Ourselves(uint32(conf.Become.MinUID)); who != nil {
+		a.asUnixUser(who)
+		a.shellOf = new(passwd.Lookup).User // we are nobody whom mailgetent answers
+	}
+	return a
 }
 
 func (a *Agent) init() {

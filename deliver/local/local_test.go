@@ -28,6 +28,11 @@ func (p people) Lookup(to address.Path) (domains.Answer, error) {
 	return domains.Answer{Kind: domains.Unknown}, nil
 }
 
+func (p people) Mailbox(to address.Path) (*domains.Account, string, error) {
+	a, err := p.Lookup(to)
+	return a.Account, a.Detail, err
+}
+
 func (p people) Login(name string) (*domains.Account, error) {
 	if a := p[strings.TrimSuffix(name, "@example.org")]; a != nil {
 		return a, nil

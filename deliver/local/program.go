@@ -55,7 +55,9 @@ func (a *Agent) runPrograms(rc *recipient) {
 // read), what it prints goes to the answer if it fails. It and all it has started are gone when run returns.
 func (a *Agent) run(rc *recipient, line string) (status.Result, error) {
 	argv := strings.Fields(line)
-	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
+	if rc.account.Unix != nil {
+		argv = unixCommand(line)
+	} else if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
 		return programResult(status.Deferred, "4.3.5", "program of the user is not configured right"),
 			errors.New("not an absolute path")
 	}
@@ -74,6 +76,9 @@ func (a *Agent) run(rc *recipient, line string) (status.Result, error) {
 	cmd.Stdin = text
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if rc.account.Unix != nil {
+		a.prepareUnix(rc, cmd)
+	}
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killGroup
 	cmd.WaitDelay = 500 * time.Millisecond

@@ -125,6 +125,11 @@ var (
 		{"getent", dir | 0o755, "mailgetent", "mailgetent", "where mailgetent makes its socket; it answers our users only"},
 		{"pam", dir | gid | 0o750, "mailpam", "mailauth", "where pamcheck makes its socket"},
 		{"sign", dir | gid | 0o750, "mailsign", "mailout", "where mailkey sign --listen makes its socket"},
+		{"sources", dir | 0o755, "root", "root", "who is connected to which service, and how often they came"},
+		{"sources/smtpd", dir | gid | 0o750, "mailin", "mailread", ""},
+		{"sources/imapd", dir | gid | 0o750, "vmail", "mailread", ""},
+		{"sources/pop3d", dir | gid | 0o750, "vmail", "mailread", ""},
+		{"sources/maillogin", dir | gid | 0o750, "maillogin", "mailread", ""},
 		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
 		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},
 	}

@@ -27,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"pennypost/imapd/front"
 	"pennypost/internal/domains"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
@@ -52,6 +53,7 @@ type Server struct {
 	IdleTime  time.Duration // autologout, at least 30 minutes (RFC 9051 section 5.4)
 	LoginTime time.Duration // until login
 	Limits    listen.Limits
+	PerUser   int // sessions of one account at once; 0 any number
 	Log       *maillog.Log
 
 	mu       sync.Mutex
@@ -72,6 +74,9 @@ func (srv *Server) open(id *login.Identity) (*shared, error) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	if a := srv.accounts[root]; a != nil {
+		if srv.PerUser > 0 && a.users >= srv.PerUser {
+			return nil, front.ErrLimit
+		}
 		a.users++
 		return a, nil
 	}

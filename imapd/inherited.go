@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"pennypost/imapd/front"
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/listen"
@@ -46,7 +47,7 @@ func (srv *Server) Inherited(ctx context.Context, conf *config.Config, service, 
 	case !connected:
 		return false, nil
 	default:
-		srv.Handle(ctx, conn, service == "imaps")
+		listen.One(conn, srv.Limits.Of(service), func(c net.Conn) { srv.Handle(ctx, c, service == "imaps") }, front.Refuse)
 		return true, nil
 	}
 	if !connected {

@@ -21,7 +21,7 @@ var loginVerbs = []verb{
 // Handle serves one connection to its end: IMAP, or IMAPS where implicit is set.
 func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
 	var account *shared
-	f := &front.Server{Hostname: srv.Hostname, Checker: srv.Checker, TLS: srv.TLS, Clear: srv.Clear, LoginTime: srv.LoginTime, Log: srv.Log}
+	f := &front.Server{Hostname: srv.Hostname, Checker: srv.Checker, TLS: srv.TLS, Clear: srv.Clear, LoginTime: srv.LoginTime, Sources: srv.Limits.Tables, Log: srv.Log}
 	f.Enter = func(_ context.Context, l *front.Login) (err error) {
 		account, err = srv.admit(l.Identity)
 		return err
@@ -34,6 +34,9 @@ func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
 // admit opens the account of somebody who has logged in.
 func (srv *Server) admit(id *login.Identity) (*shared, error) {
 	account, err := srv.open(id)
+	if errors.Is(err, front.ErrLimit) {
+		return nil, err // the client knows why
+	}
 	if err != nil {
 		srv.Log.Warn("mailbox of "+id.Account.Path().String(), err)
 	}

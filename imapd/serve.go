@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 
 	"pennypost/imapd/front"
 	"pennypost/internal/certs"
@@ -36,7 +37,8 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		IdleTime:  conf.IMAPD.IdleTime,
 		Clear:     conf.Login.Clear,
 		LoginTime: conf.IMAPD.LoginTime,
-		Limits:    listen.Limits{Total: conf.IMAPD.MaxConnections, PerIPv4: conf.IMAPD.PerIPv4, PerIPv6: conf.IMAPD.PerIPv6},
+		Limits:    limits(conf, log),
+		PerUser:   conf.IMAPD.PerUser,
 		Log:       log,
 	}
 	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
@@ -62,6 +64,14 @@ func options(conf *config.Config, a *domains.Account) mailbox.Options {
 		Stamp:        conf.Mail.Stamp,
 		Host:         conf.Hostname,
 	}
+}
+
+// limits is who is let in.
+func limits(conf *config.Config, log *maillog.Log) listen.Limits {
+	c := &conf.IMAPD
+	return listen.Limits{Total: c.MaxConnections, PerIPv4: c.PerIPv4, PerIPv6: c.PerIPv6, PerSite: c.PerSite,
+		Connects: listen.Rate(c.ConnectRate), Proxies: c.ProxyNetworks,
+		Tables: &listen.Tables{Dir: filepath.Join(conf.Run, "sources", "imapd"), Warn: log.Warn}}.Logged(log)
 }
 
 // Listen serves the sockets handed to us, else those of the flags ("imap=127.0.0.1:143"), else those of mail.toml.

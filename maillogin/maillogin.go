@@ -20,6 +20,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -61,7 +62,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		Auth:      &login.Client{Socket: conf.Login.Socket, Sessions: true},
 		Clear:     conf.Login.Clear,
 		LoginTime: m.LoginTime,
-		Limits:    listen.Limits{Total: m.MaxConnections, PerIPv4: m.PerIPv4, PerIPv6: m.PerIPv6},
+		Limits:    limits(conf, log),
 		Log:       log,
 	}
 	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
@@ -71,6 +72,14 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	srv.IMAP = login.ClientTLS(store.Config("imap"), conf.Login.Certificates)
 	srv.POP3 = login.ClientTLS(store.Config("pop3"), conf.Login.Certificates)
 	return srv, store, nil
+}
+
+// limits is who is let in.
+func limits(conf *config.Config, log *maillog.Log) listen.Limits {
+	m := &conf.Maillogin
+	return listen.Limits{Total: m.MaxConnections, PerIPv4: m.PerIPv4, PerIPv6: m.PerIPv6, PerSite: m.PerSite,
+		Connects: listen.Rate(m.ConnectRate), Proxies: m.ProxyNetworks,
+		Tables: &listen.Tables{Dir: filepath.Join(conf.Run, "sources", "maillogin"), Warn: log.Warn}}.Logged(log)
 }
 
 // Listen serves the sockets handed to us, else those of the flags ("imaps=127.0.0.1:993"), else those of mail.toml.
@@ -90,6 +99,11 @@ func (srv *Server) Listen(ctx context.Context, m *config.Maillogin, flags []stri
 	return listen.ServeAll(ctx, listeners, srv.Limits, func(service string, c net.Conn) { srv.Handle(ctx, c, service) }, refuse)
 }
 
+// One serves the connection we were started for, and counts it with those of other processes.
+func (srv *Server) One(ctx context.Context, conn net.Conn, service string) {
+	listen.One(conn, srv.Limits.Of(service), func(c net.Conn) { srv.Handle(ctx, c, service) }, func(c net.Conn) { refuse(service, c) })
+}
+
 func refuse(service string, c net.Conn) {
 	if service == "imap" || service == "imaps" {
 		imap.Refuse(c)
@@ -103,7 +117,7 @@ func (srv *Server) Handle(ctx context.Context, conn net.Conn, service string) {
 	var p *pipe
 	var client net.Conn
 	if service == "imap" || service == "imaps" {
-		f := &imap.Server{Hostname: srv.Hostname, Checker: srv.Auth, TLS: srv.IMAP, Clear: srv.Clear, LoginTime: srv.LoginTime, Log: srv.Log}
+		f := &imap.Server{Hostname: srv.Hostname, Checker: srv.Auth, TLS: srv.IMAP, Clear: srv.Clear, LoginTime: srv.LoginTime, Sources: srv.Limits.Tables, Log: srv.Log}
 		f.Enter = func(ctx context.Context, l *imap.Login) (err error) {
 			client = l.Conn
 			p, err = srv.hand(ctx, l.Conn, l.Identity, login.Opening{Mechanism: l.Mechanism, Tag: l.Tag, Early: l.Early})
@@ -116,7 +130,7 @@ func (srv *Server) Handle(ctx context.Context, conn net.Conn, service string) {
 			return
 		}
 	} else {
-		f := &pop3.Server{Hostname: srv.Hostname, Checker: srv.Auth, TLS: srv.POP3, Clear: srv.Clear, IdleTime: srv.LoginTime, Log: srv.Log}
+		f := &pop3.Server{Hostname: srv.Hostname, Checker: srv.Auth, TLS: srv.POP3, Clear: srv.Clear, IdleTime: srv.LoginTime, Sources: srv.Limits.Tables, Log: srv.Log}
 		f.Enter = func(ctx context.Context, l *pop3.Login) (err error) {
 			client = l.Conn
 			p, err = srv.hand(ctx, l.Conn, l.Identity, login.Opening{Mechanism: l.Mechanism, SASL: l.SASL, Early: l.Early})

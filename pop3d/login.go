@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 
+	"pennypost/internal/listen"
 	"pennypost/login"
 	"pennypost/pop3d/front"
 )
@@ -12,7 +13,7 @@ import (
 // Handle serves one connection to its end: POP3, or POP3S where implicit is set.
 func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
 	var drop *maildrop
-	f := &front.Server{Hostname: srv.Hostname, Checker: srv.Checker, TLS: srv.TLS, Clear: srv.Clear, IdleTime: srv.idle(), Log: srv.Log}
+	f := &front.Server{Hostname: srv.Hostname, Checker: srv.Checker, TLS: srv.TLS, Clear: srv.Clear, IdleTime: srv.idle(), Sources: srv.Limits.Tables, Log: srv.Log}
 	f.Enter = func(ctx context.Context, l *front.Login) (err error) {
 		drop, err = srv.open(ctx, l.Identity)
 		return err
@@ -20,6 +21,11 @@ func (srv *Server) Handle(ctx context.Context, conn net.Conn, implicit bool) {
 	if l := f.Serve(ctx, conn, implicit); l != nil {
 		srv.serve(ctx, l.Conn, l.Identity, drop, hello{l.Remote, l.Early, l.SASL})
 	}
+}
+
+// One serves the connection we were started for, and counts it with those of other processes.
+func (srv *Server) One(ctx context.Context, conn net.Conn, service string) {
+	listen.One(conn, srv.Limits.Of(service), func(c net.Conn) { srv.Handle(ctx, c, service == "pop3s") }, front.Refuse)
 }
 
 // open opens the maildrop of somebody who has logged in.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 
 	"pennypost/internal/certs"
 	"pennypost/internal/config"
@@ -33,7 +34,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 		State:        conf.State,
 		Clear:        conf.Login.Clear,
 		IdleTime:     conf.POP3D.IdleTime,
-		Limits:       listen.Limits{Total: conf.POP3D.MaxConnections, PerIPv4: conf.POP3D.PerIPv4, PerIPv6: conf.POP3D.PerIPv6},
+		Limits:       limits(conf, log),
 		Log:          log,
 	}
 	store, err := certs.FromFiles(conf.TLS.Certificates, conf.TLS.Keys, func(err error) { log.Warn("certificate", err) })
@@ -45,6 +46,14 @@ func FromConfig(conf *config.Config, log *maillog.Log) (*Server, *certs.Store, e
 	}
 	srv.TLS = login.ClientTLS(store.Config("pop3"), conf.Login.Certificates)
 	return srv, store, nil
+}
+
+// limits is who is let in.
+func limits(conf *config.Config, log *maillog.Log) listen.Limits {
+	c := &conf.POP3D
+	return listen.Limits{Total: c.MaxConnections, PerIPv4: c.PerIPv4, PerIPv6: c.PerIPv6, PerSite: c.PerSite,
+		Connects: listen.Rate(c.ConnectRate), Proxies: c.ProxyNetworks,
+		Tables: &listen.Tables{Dir: filepath.Join(conf.Run, "sources", "pop3d"), Warn: log.Warn}}.Logged(log)
 }
 
 // Listen serves a session that mailauthd hands over on descriptor 0, as from become; or the sockets handed to us, else those of the flags ("pop3=127.0.0.1:110"), else those of mail.toml.

@@ -50,7 +50,7 @@ func run(c *cli.Context) error {
 		if logIsPeer {
 			log.Out = listen.Syslog("maillogin")
 		}
-		srv.Handle(ctx, conn, c.String("service"))
+		srv.One(ctx, conn, c.String("service"))
 		return nil
 	}
 	go certs.ReloadOn(syscall.SIGHUP)

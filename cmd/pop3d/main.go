@@ -49,7 +49,7 @@ func run(c *cli.Context) error {
 		return err
 	}
 	if inherited {
-		srv.Handle(ctx, conn, c.String("service") == "pop3s")
+		srv.One(ctx, conn, c.String("service"))
 		return nil
 	}
 	go certs.ReloadOn(syscall.SIGHUP)

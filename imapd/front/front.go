@@ -21,6 +21,7 @@ import (
 
 	"pennypost/imapd/wire"
 	"pennypost/internal/certs"
+	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
 )
@@ -37,6 +38,7 @@ type Server struct {
 	TLS       *tls.Config    // nil: there is no TLS
 	Clear     []netip.Prefix // from there clients may log in without it
 	LoginTime time.Duration
+	Sources   *listen.Tables // who has logged in from where; may be nil
 	Log       *maillog.Log
 	// Enter has the session taken over. After an error the client hears NO and may try again; it must say what the log is to know.
 	Enter func(ctx context.Context, l *Login) error
@@ -51,6 +53,9 @@ type Login struct {
 	Tag       string
 	Early     []byte // came after the command
 }
+
+// ErrLimit is one session too many of an account (S081), which the client may know.
+var ErrLimit = errors.New("too many sessions of this account")
 
 // ErrNotNow is a session that cannot be had now, which the client may know.
 var ErrNotNow = errors.New("the mail is not to be reached now")
@@ -127,7 +132,7 @@ func (s *session) next() {
 		}
 		s.reader.Rest()
 	}
-	s.conn.SetReadDeadline(time.Now().Add(s.srv.LoginTime))
+	s.conn.SetReadDeadline(time.Now().Add(s.srv.Sources.Patience(s.srv.LoginTime)))
 	if s.ctx.Err() != nil {
 		s.conn.SetReadDeadline(time.Now())
 	}

@@ -108,11 +108,15 @@ func (s *session) check(c *command, r login.Request, mechanism string) reply {
 	case errors.Is(err, ErrNotNow):
 		s.reader.Untake(l.Early)
 		return no("UNAVAILABLE", "your mail is not to be reached now, try later")
+	case errors.Is(err, ErrLimit):
+		s.reader.Untake(l.Early)
+		return no("LIMIT", err.Error())
 	case err != nil:
 		s.reader.Untake(l.Early)
 		return no("SERVERBUG", "that failed here; the log knows why")
 	}
 	s.srv.Log.Auth(s.remote.String(), id.Account.Path().String(), id.By(), mechanism)
+	s.srv.Sources.Welcome(s.remote)
 	s.login = l
 	return reply{}
 }

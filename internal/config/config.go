@@ -247,6 +247,7 @@ type IMAPD struct {
 	PerIPv4        int  // 100
 	PerIPv6        int  // 100
 	PerSite        int  // per /48: 400
+	PerUser        int  // sessions of one account: 500
 	ConnectRate    Rate // new connections of one source: 1200/m
 	ProxyNetworks  []netip.Prefix
 	IdleTime       time.Duration // 30m, RFC 9051 section 5.4

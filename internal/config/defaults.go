@@ -140,6 +140,7 @@ func Default() *Config {
 			PerIPv4:        100,
 			PerIPv6:        100,
 			PerSite:        400,
+			PerUser:        500,
 			ConnectRate:    Rate{1200, time.Minute},
 			IdleTime:       30 * time.Minute,
 			LoginTime:      time.Minute,

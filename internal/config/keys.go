@@ -291,6 +291,7 @@ func imapd(c *Config) []key {
 		number("per_ipv4", &i.PerIPv4, 1, 1_000_000),
 		number("per_ipv6", &i.PerIPv6, 1, 1_000_000),
 		number("per_ipv6_site", &i.PerSite, 0, 1_000_000),
+		number("per_user", &i.PerUser, 1, 1_000_000),
 		often("connect_rate", &i.ConnectRate),
 		prefixes("proxy_networks", &i.ProxyNetworks),
 		duration("idle_time", &i.IdleTime, time.Second, 7*day), // RFC 9051 section 5.4 wants 30 minutes

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"pennypost/internal/maillog"
 )
 
 // Limits is how many connections may be open, and how many may come.
@@ -24,6 +26,13 @@ type Limits struct {
 
 	service string
 	table   *Table
+}
+
+// Logged has refusals and stress in the log.
+func (l Limits) Logged(log *maillog.Log) Limits {
+	l.Refused = func(service string, from netip.Addr, why string) { log.Refuse(service, from.String(), why) }
+	l.Stress = log.Stress
+	return l
 }
 
 // Of is what holds for one service.

@@ -59,9 +59,13 @@ func ServeAll(ctx context.Context, services map[string][]net.Listener, limits Li
 	defer cancel()
 	errs := make(chan error, len(services))
 	for name, on := range services {
+		l := limits
+		if !slices.ContainsFunc(on, func(l net.Listener) bool { return l.Addr().Network() == "tcp" }) {
+			l.Tables = nil // programs of this host, which have no address
+		}
 		go func() {
 			defer cancel()
-			errs <- Serve(ctx, on, limits.Of(name), func(c net.Conn) { handle(name, c) }, func(c net.Conn) { refuse(name, c) })
+			errs <- Serve(ctx, on, l.Of(name), func(c net.Conn) { handle(name, c) }, func(c net.Conn) { refuse(name, c) })
 		}()
 	}
 	var err error

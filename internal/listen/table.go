@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"math/bits"
 	"net/netip"
 	"os"
@@ -146,8 +147,12 @@ func (ts *Tables) Of(service string) *Table {
 	}
 	var t *Table
 	if ts.Dir != "" {
+		path := filepath.Join(ts.Dir, service)
 		var err error
-		if t, err = OpenTable(filepath.Join(ts.Dir, service)); err != nil && ts.Warn != nil {
+		if t, err = OpenTable(path); errors.Is(err, fs.ErrNotExist) && os.MkdirAll(ts.Dir, 0o750) == nil {
+			t, err = OpenTable(path)
+		}
+		if err != nil && ts.Warn != nil {
 			ts.Warn("connections are counted by each process for itself", err)
 		}
 	}

@@ -126,6 +126,7 @@ func (s *session) enter(r login.Request, mechanism string) string {
 		s.early = l.Early
 		return "-ERR [SYS/TEMP] cannot open the mailbox now, try later"
 	}
+	s.srv.Sources.Welcome(s.remote)
 	s.login = l
 	return ""
 }

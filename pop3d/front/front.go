@@ -24,6 +24,7 @@ import (
 
 	"pennypost/internal/certs"
 	"pennypost/internal/line"
+	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/login"
 )
@@ -40,6 +41,7 @@ type Server struct {
 	TLS      *tls.Config    // nil: there is no TLS
 	Clear    []netip.Prefix // from there clients may log in without it
 	IdleTime time.Duration
+	Sources  *listen.Tables // who has logged in from where; may be nil
 	Log      *maillog.Log
 	// Enter has the session taken over. After an error the client hears -ERR and may try again; it must say what the log is to know.
 	Enter func(ctx context.Context, l *Login) error
@@ -148,7 +150,7 @@ func (r reader) Read(p []byte) (int, error) {
 	if err := r.s.flush(); err != nil {
 		return 0, err
 	}
-	r.s.conn.SetReadDeadline(time.Now().Add(r.s.srv.IdleTime))
+	r.s.conn.SetReadDeadline(time.Now().Add(r.s.srv.Sources.Patience(r.s.srv.IdleTime)))
 	if r.s.stopping.Load() {
 		return 0, os.ErrDeadlineExceeded
 	}

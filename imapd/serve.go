@@ -96,6 +96,7 @@ func (srv *Server) Serve(ctx context.Context, listeners map[string][]net.Listene
 	if srv.TLS == nil && len(listeners["imaps"]) > 0 {
 		return errors.New("imaps needs a certificate, see tls.certificates in mail.toml(5)")
 	}
+	paceCollector()
 	for name, on := range listeners {
 		for _, l := range on {
 			srv.Log.Start(name, l.Addr().String())

@@ -360,17 +360,58 @@ func escapeFolder(dir string) string {
 	return strings.NewReplacer("/", "%2F", ":", "%3A", ",", "%2C", "%", "%25").Replace(dir)
 }
 
+// claimable is those of uids that no session has claimed, or that are to leave new/.
+func (f *Folder) claimable(ctx context.Context, uids sequence.Set) (out sequence.Set, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.view == nil {
+		if err := f.look(ctx, true); err != nil {
+			return nil, err
+		}
+	}
+	wanted := recent
+	if !f.account.o.LeaveNew {
+		wanted |= inNew
+	}
+	if f.totals.recent == 0 && (f.totals.new.count == 0 || wanted&inNew == 0) {
+		return nil, nil
+	}
+	var list []uint32
+	unclaimed, inside := f.totals.recent, f.totals.new.count // still to be met: they are at the end, as a rule
+	if wanted&inNew == 0 {
+		inside = 0
+	}
+	for k := len(f.view.slots) - 1; k >= 0 && unclaimed+inside > 0 && len(uids) > 0; k-- {
+		c := f.view.slots[k].get()
+		for j := c.len() - 1; j >= 0; j-- {
+			if c.state[j]&recent != 0 && unclaimed > 0 {
+				unclaimed--
+			}
+			if c.state[j]&inNew != 0 && inside > 0 {
+				inside--
+			}
+			if c.state[j]&wanted != 0 && uids.Has(c.uid[j]) {
+				list = append(list, c.uid[j])
+			}
+		}
+		if c.uid[0] <= uids[0].Lo {
+			break
+		}
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		out.Add(list[i])
+	}
+	return out, nil
+}
+
 // Claim makes the messages of uids belong to one session as \Recent (RFC 3501 section 2.3.2): those that no session has claimed yet. They
 // move from new/ to cur/, unless the account leaves them there until they are seen.
 func (f *Folder) Claim(ctx context.Context, uids sequence.Set) (claimed sequence.Set, err error) {
 	if len(uids) == 0 {
 		return nil, nil
 	}
-	f.mu.Lock()
-	wanted := f.view == nil || f.totals.recent > 0 || f.totals.new.count > 0 && !f.account.o.LeaveNew
-	f.mu.Unlock()
-	if !wanted {
-		return nil, nil
+	if uids, err = f.claimable(ctx, uids); len(uids) == 0 || err != nil {
+		return nil, err
 	}
 	err = f.each(ctx, uids, func(list []entry) error {
 		var changed []entry

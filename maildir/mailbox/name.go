@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"os"
 	"slices"
@@ -116,24 +117,39 @@ func (e *entry) setName(isNew bool, info string) {
 
 // stampOf is when a name says its message was delivered: for the order of UIDs in one batch.
 func stampOf(key string) (sec, usec, seq int64) {
-	head, rest, _ := strings.Cut(key, ".")
-	sec, _ = strconv.ParseInt(head, 10, 64)
-	number := func(letter byte) int64 {
-		i := strings.IndexByte(rest, letter)
-		if i < 0 {
-			return 0
-		}
-		j := i + 1
-		for j < len(rest) && rest[j] >= '0' && rest[j] <= '9' {
-			j++
-		}
-		n, _ := strconv.ParseInt(rest[i+1:j], 10, 64)
-		return n
+	sec, i := digits(key, 0)
+	if i < len(key) && key[i] != '.' { // not a number
+		sec, i = 0, strings.IndexByte(key, '.')
 	}
-	if i := strings.IndexAny(rest, ".,"); i >= 0 {
-		rest = rest[:i]
+	if i < 0 || i == len(key) {
+		return sec, 0, 0
 	}
-	return sec, number('M'), number('Q')
+	hadM, hadQ := false, false
+	for i++; i < len(key) && key[i] != '.' && key[i] != ','; {
+		switch c := key[i]; {
+		case c == 'M' && !hadM:
+			hadM = true
+			usec, i = digits(key, i+1)
+		case c == 'Q' && !hadQ:
+			hadQ = true
+			seq, i = digits(key, i+1)
+		default:
+			i++
+		}
+	}
+	return sec, usec, seq
+}
+
+// digits is the number at s[i:] and where it ends; one that is too large is the largest.
+func digits(s string, i int) (n int64, end int) {
+	for ; i < len(s) && s[i] >= '0' && s[i] <= '9'; i++ {
+		if n > (math.MaxInt64-9)/10 {
+			n = (math.MaxInt64 - 9) / 10
+			continue
+		}
+		n = 10*n + int64(s[i]-'0')
+	}
+	return n, i
 }
 
 var names atomic.Uint32

@@ -26,6 +26,7 @@ type listing struct {
 	isNew bool
 	whole bool
 	text  []byte // the names, one behind the other
+	all   string // text again where most names are to be kept, else ""
 	end   []int
 	hash  []uint64 // of the names
 	state dirState
@@ -39,12 +40,22 @@ func (l *listing) nameHash(i int) uint64 {
 	return l.hash[i]
 }
 
-func (l *listing) name(i int) []byte {
-	from := 0
-	if i > 0 {
-		from = l.end[i-1]
+func (l *listing) from(i int) int {
+	if i == 0 {
+		return 0
 	}
-	return l.text[from:l.end[i]]
+	return l.end[i-1]
+}
+
+func (l *listing) name(i int) []byte { return l.text[l.from(i):l.end[i]] }
+
+// kept is the first n octets of name i, to be kept.
+func (l *listing) kept(i, n int) string {
+	from := l.from(i)
+	if l.all != "" {
+		return l.all[from : from+n]
+	}
+	return string(l.text[from : from+n])
 }
 
 // list reads a directory of the folder. What is no regular file, and what begins with a dot, is not mail.
@@ -263,14 +274,20 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 	}
 	f.table.settle()
 	hit := make([]uint64, (f.view.Len()+63)/64)
-	fresh := map[string]bool{}
-	if curToo { // the first look has much to add
-		if room := len(found.cur.end) - f.view.Len(); room > 0 {
-			fresh, found.added = make(map[string]bool, room), make([]entry, 0, room)
-		}
-	}
+	room := 0
 	for _, l := range []*listing{found.new, found.cur} {
 		if l != nil {
+			room += len(l.end)
+		}
+	}
+	room = max(room-f.view.Len(), 0) // the first look has much to add
+	fresh := newTable(room)
+	found.added = make([]entry, 0, room)
+	for _, l := range []*listing{found.new, found.cur} {
+		if l != nil {
+			if room > 4*chunkLen {
+				l.all = string(l.text)
+			}
 			for i := range l.end {
 				f.classify(found, l, i, hit, fresh)
 			}
@@ -294,7 +311,7 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 }
 
 // classify says what one file is: a message as it was, a changed one, a new one, or a second file with a key.
-func (f *Folder) classify(found *findings, l *listing, n int, hit []uint64, fresh map[string]bool) {
+func (f *Folder) classify(found *findings, l *listing, n int, hit []uint64, fresh *table) {
 	name := l.name(n)
 	key, info := name, []byte(nil)
 	if k := bytes.IndexByte(name, ':'); k >= 0 {
@@ -324,12 +341,14 @@ func (f *Folder) classify(found *findings, l *listing, n int, hit []uint64, fres
 		}
 	}
 	if at < 0 {
-		if fresh[string(key)] {
-			found.double = append(found.double, l.path(name))
-			return
+		for p := fresh.first(h); fresh.cells[p].uid != 0; p = fresh.next(p) {
+			if c := &fresh.cells[p]; c.hash == h && found.added[c.uid-1].key == string(key) {
+				found.double = append(found.double, l.path(name))
+				return
+			}
 		}
-		fresh[string(key)] = true
-		e := entry{key: string(key), wire: -1, letters: f.letters}
+		fresh.put(cell{hash: h, uid: uint32(len(found.added) + 1)})
+		e := entry{key: l.kept(n, len(key)), wire: -1, letters: f.letters}
 		if l.isNew { // what lies in cur/ has been looked at by some program: it is not recent
 			e.state = recent
 		}

@@ -168,10 +168,13 @@ func (c *Client) Session(ctx context.Context, id *Identity, o Opening, f syscall
 		return fmt.Errorf("%s: %w", c.Socket, err)
 	}
 	c.back(l)
-	if verb != "ok" {
-		return fmt.Errorf("mailauthd: %s", strings.Join(words, " "))
+	switch verb {
+	case "ok":
+		return nil
+	case tooMany:
+		return ErrSessions
 	}
-	return nil
+	return fmt.Errorf("mailauthd: %s", strings.Join(words, " "))
 }
 
 func (c *Client) identity(verb string, words []string) (*Identity, error) {

@@ -34,7 +34,7 @@ is its answer; words are escaped as in order(5), "-" is the empty one:
 	start imap 192.0.2.9 SCRAM-SHA-256-PLUS KIND=HEX …     go, or none: no such mechanism
 	next BASE64                                            more BASE64, bad WHY, or what check answers
 	still TOKEN                                            yes, or no: end the session
-	session mechanism=… tls=… tag=… sasl=… early=…         ok, or later WHY: with the client's descriptor, after an "ok" of the two above
+	session mechanism=… tls=… tag=… sasl=… early=…         ok, limit, or later WHY: with the client's descriptor, after an "ok" of the two above
 
 A connection carries one exchange at a time and as many requests as its client likes. Who may connect is said by uid, as the kernel
 tells it; what is no request ends the connection and nothing else (S131). Anybody may ask "still", once a connection: a Unix user's own
@@ -218,7 +218,9 @@ func (d *dialogue) session(ctx context.Context, line string) (answer string, ok 
 	if readSession(line, who.Opening.fields(), &who.Early) != nil {
 		return "", false
 	}
-	if err := d.s.Serve(ctx, who, id, d.file); err != nil {
+	if err := d.s.Serve(ctx, who, id, d.file); errors.Is(err, ErrSessions) {
+		return tooMany, true
+	} else if err != nil {
 		d.s.Log.Warn(who.Service+" session of "+who.User, err)
 		return writeWords("later", "see the log of mailauthd"), true
 	}

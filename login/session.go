@@ -154,11 +154,19 @@ func (s *Session) Hand(ctx context.Context, c *net.UnixConn, f syscall.Conn) err
 	if err != nil {
 		return err
 	}
-	if answer != "ok" {
-		return errors.New(strings.TrimPrefix(answer, "no "))
+	switch answer {
+	case "ok":
+		return nil
+	case "no " + tooMany:
+		return ErrSessions
 	}
-	return nil
+	return errors.New(strings.TrimPrefix(answer, "no "))
 }
+
+// ErrSessions is why a session is not served whose account has as many as it may.
+var ErrSessions = errors.New("too many sessions of this account")
+
+const tooMany = "limit" // the same as a word of our answers
 
 // Take takes a session over from mailauthd, at the other end of c: enter is asked whether it can be had, before the other end is
 // told.
@@ -182,7 +190,11 @@ func Take(c *net.UnixConn, enter func(*Session) error) (*Session, net.Conn, erro
 	}
 	if err := enter(s); err != nil {
 		conn.Close()
-		packet.Send(c, "no "+err.Error(), nil)
+		why := err.Error()
+		if errors.Is(err, ErrSessions) {
+			why = tooMany
+		}
+		packet.Send(c, "no "+why, nil)
 		return nil, nil, err
 	}
 	if err := packet.Send(c, "ok", nil); err != nil { // nobody waits any more, and the client has heard so

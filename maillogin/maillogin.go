@@ -121,7 +121,7 @@ func (srv *Server) Handle(ctx context.Context, conn net.Conn, service string) {
 		f.Enter = func(ctx context.Context, l *imap.Login) (err error) {
 			client = l.Conn
 			p, err = srv.hand(ctx, l.Conn, l.Identity, login.Opening{Mechanism: l.Mechanism, Tag: l.Tag, Early: l.Early})
-			if err != nil {
+			if err != nil && !errors.Is(err, imap.ErrLimit) {
 				err = imap.ErrNotNow
 			}
 			return err

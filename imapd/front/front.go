@@ -55,7 +55,7 @@ type Login struct {
 }
 
 // ErrLimit is one session too many of an account (S081), which the client may know.
-var ErrLimit = errors.New("too many sessions of this account")
+var ErrLimit = login.ErrSessions
 
 // ErrNotNow is a session that cannot be had now, which the client may know.
 var ErrNotNow = errors.New("the mail is not to be reached now")

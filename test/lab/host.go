@@ -26,6 +26,8 @@ type Host struct {
 	Extra string            // more of mail.toml, keys of the top of the file excepted
 	Keys  map[string]string // keys of sections we write ourselves: "smtpd.max_size": "1000"
 	Dir   string
+	Web   bool // mailwebd serves its pages
+	Split bool // maillogin and mailauthd stand in front of imapd and pop3d, and nobody else reads credentials
 
 	Programs []*Program
 	lab      *Lab
@@ -67,7 +69,7 @@ func (l *Lab) AddHost(name, ip string, users ...string) (*Host, error) {
 		}
 	}
 	if _, err := os.Stat(h.etc("tls.pem")); err != nil {
-		if err := l.CA.Issue(h.etc("tls"), "mx."+name, name, "localhost", ip, "127.0.0.1"); err != nil {
+		if err := l.CA.Issue(h.etc("tls"), "mx."+name, name, "mta-sts."+name, "localhost", ip, "127.0.0.1"); err != nil {
 			return nil, err
 		}
 	}
@@ -88,6 +90,19 @@ func (h *Host) Lab() *Lab { return h.lab }
 // Name makes mx.NAME at the address the exchange of the domain; nothing need listen there.
 func (l *Lab) Name(domain, ip string) error {
 	return l.DNS.Load(fmt.Sprintf("%[1]s MX 10 mx.%[1]s\nmx.%[1]s A %[2]s\n%[2]s PTR mx.%[1]s", domain, ip))
+}
+
+// Judge has the host judge mail from outside, although all of the lab is this host.
+func (h *Host) Judge() error {
+	if err := os.MkdirAll(h.etc("trust"), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(h.etc("trust/networks"), []byte("# nobody; without this file, 127.0.0.0/8\n"), 0o644)
+}
+
+// Protect publishes for a domain of Name who may send for it, and that all else is to be refused.
+func (l *Lab) Protect(domain string) error {
+	return l.DNS.Load(fmt.Sprintf("%[1]s TXT \"v=spf1 mx -all\"\nmx.%[1]s TXT \"v=spf1 a -all\"\n_dmarc.%[1]s TXT \"v=DMARC1; p=reject\"", domain))
 }
 
 // node is the node letter of a host's ids: 127.0.0.1 is a.
@@ -169,8 +184,19 @@ func (h *Host) writeConfig() error {
 	set("remote.sources", "["+quote(h.IP)+"]")
 	set("smtpd.trusted_networks", `["127.0.0.0/8"]`) // tests open many connections
 	set("remote.refuse_networks", "[]")
+	set("smtpd.trust", quote("trust"))
 	for _, s := range Services {
-		set(s.Key, "["+quote(h.Addr(s.Name))+"]")
+		key := s.Key
+		if program, name, _ := strings.Cut(key, "."); h.Split && program != "smtpd" {
+			key = "maillogin." + name
+		}
+		set(key, "["+quote(h.Addr(s.Name))+"]")
+	}
+	if h.Split {
+		set("login.socket", quote(filepath.Join(h.Dir, "run/login.sock")))
+		for _, program := range []string{"imapd", "pop3d"} {
+			set(program+".sessions", quote(filepath.Join(h.Dir, "run", program+".sock")))
+		}
 	}
 	for key, value := range h.Keys {
 		set(key, value)
@@ -205,13 +231,23 @@ func (h *Host) up() error {
 		return err
 	}
 	h.lab.log = append(h.lab.log, log)
-	for _, name := range Daemons {
+	daemons := Daemons
+	if h.Split {
+		daemons = append([]string{"mailauthd"}, append(daemons, "maillogin")...)
+	}
+	if h.Web {
+		daemons = append(daemons[:len(daemons):len(daemons)], "mailwebd")
+	}
+	for _, name := range daemons {
 		file := filepath.Join(h.lab.Bin, name)
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("%w: run make build", err)
 		}
 		p := &Program{Name: name, Host: h.Name, log: log, done: make(chan struct{}), onStart: h.lab.writePids}
 		p.argv = append(append([]string{}, h.lab.Wrap...), file, "-c", h.Config())
+		if name == "mailwebd" {
+			p.argv = append(p.argv, "--listen", "https="+h.web())
+		}
 		p.env = os.Environ()
 		h.Programs = append(h.Programs, p)
 		h.lab.mu.Lock()

@@ -229,7 +229,7 @@ func FreeBase() int {
 
 func free(base int) bool {
 	for _, ip := range []string{"127.0.0.1", "127.0.0.2"} {
-		for _, port := range []int{24, 25, 53, 110, 143, 465, 587, 993, 995} {
+		for _, port := range []int{24, 25, 53, 110, 143, 443, 465, 587, 993, 995} {
 			l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, base+port))
 			if err != nil {
 				return false

@@ -5,6 +5,7 @@ how to try it by hand; and it checks that all of it is true.
 package demo
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,8 @@ const (
 	here  = "demo.test"    // 127.0.0.1
 	there = "partner.test" // 127.0.0.2
 	dead  = "dead.test"    // 127.0.0.9, where nothing listens
+
+	elsewhere = "elsewhere.test" // there too, and nothing is published about who may send for it
 )
 
 // Options are the flags of maildemo.
@@ -51,8 +54,11 @@ func build(dir string, base int) (*lab.Lab, error) {
 		if err := h.AddAlias("team", "alice", "bob"); err != nil {
 			return l, err
 		}
+		if err := errors.Join(h.Judge(), l.Protect(name)); err != nil {
+			return l, err
+		}
 	}
-	return l, l.Name(dead, "127.0.0.9")
+	return l, errors.Join(l.Name(dead, "127.0.0.9"), l.Name(elsewhere, "127.0.0.9"))
 }
 
 // Up is maildemo up.

@@ -41,7 +41,7 @@ func (f *flow) send(c *checker, name string, stop chan struct{}) {
 		switch n % 3 {
 		case 0:
 			maildir = c.here.Maildir("bob")
-			err = lab.Send(c.here.Addr("SMTP"), "carol@elsewhere.test", "bob@"+here, lab.Letter("carol@elsewhere.test", "bob@"+here, "flow", mark))
+			err = lab.Send(c.here.Addr("SMTP"), "carol@"+elsewhere, "bob@"+here, lab.Letter("carol@"+elsewhere, "bob@"+here, "flow", mark))
 		case 1:
 			maildir = c.there.Maildir("bob")
 			err = c.here.Submit("alice", "bob@"+there, lab.Letter("alice@"+here, "bob@"+there, "flow", mark))

@@ -31,6 +31,7 @@ func (s *story) tell() {
 	}{
 		{"alice writes to bob, same host", s.local},
 		{"alice writes to bob of " + there + ", host to host with STARTTLS", s.across},
+		{"somebody at 127.0.0.9 writes to bob of " + there + " as alice", s.spoof},
 		{"cron runs sendmail -t", s.cron},
 		{"alice writes to carol@" + dead + ", a host that is down", s.dead},
 		{"alice writes to nobody@" + there + ", who does not exist", s.bounce},
@@ -79,6 +80,11 @@ func (s *story) across(mark string) ([]string, error) {
 // overTLS: RFC 3848 and RFC 6531 section 4.3 have the words.
 func overTLS(text string) bool {
 	return strings.Contains(text, "with ESMTPS") || strings.Contains(text, "with UTF8SMTPS")
+}
+
+func (s *story) spoof(mark string) ([]string, error) {
+	reply, err := spoof(s.there, "alice@"+here, "bob@"+there, mark)
+	return []string{"the answer: " + reply}, err
 }
 
 func (s *story) cron(mark string) ([]string, error) {

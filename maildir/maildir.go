@@ -91,7 +91,7 @@ func (s *Store) Get(root string) (*Maildir, error) {
 	}
 	if err == nil {
 		if !complete {
-			made++
+			made = max(made, 1) // its own directory changed; what is above those that were made is not ours, and perhaps not to be read
 			err = m.mark()
 		}
 	}

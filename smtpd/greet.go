@@ -121,6 +121,9 @@ func (s *session) extensions() {
 	if s.srv.TLS != nil && s.protocol == (secured{}) {
 		has("STARTTLS")
 	}
+	if !s.lmtp && s.protocol != (secured{}) { // RFC 8689 section 2: under TLS only
+		has("REQUIRETLS")
+	}
 	if s.mayLogin() && s.user == nil {
 		has("AUTH " + strings.Join(login.Offer(s.srv.Login, s.conn), " "))
 	}

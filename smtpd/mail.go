@@ -86,6 +86,15 @@ func (s *session) mailParams(text string) reply {
 		case "HOLDFOR", "HOLDUNTIL":
 			s.tx.bare = false
 			return s.holdUntil(p)
+		case "REQUIRETLS": // RFC 8689: it goes into the envelope, and deliver-remote obeys it
+			switch {
+			case s.lmtp:
+				return unknownParam
+			case s.protocol == (secured{}):
+				return reply{530, "5.7.10", "REQUIRETLS needs TLS, say STARTTLS first"}
+			case p.has:
+				return badParam
+			}
 		case "SMTPUTF8": // RFC 6531
 			if p.has {
 				return badParam

@@ -35,7 +35,7 @@ func (r *Report) compose() (*queue.Envelope, []byte, error) {
 		Time:  r.Now,
 		Via:   "bounce",
 		Class: "dsn",
-		Mail:  mailParams(eight, !sender.ASCII() || !r.From.ASCII()),
+		Mail:  mailParams(eight, !sender.ASCII() || !r.From.ASCII(), r.Message.Env.Mail),
 		// RFC 3461 section 6.2: of a report nothing is reported.
 		Rcpts: []queue.Rcpt{{N: 1, To: sender, Params: "NOTIFY=NEVER"}},
 	}
@@ -67,13 +67,18 @@ func (r *Report) machine() part {
 	return p
 }
 
-func mailParams(eight, utf8 bool) string {
+// mailParams are those of the report. The report on a message with REQUIRETLS has it too: it repeats what was to be kept safe (RFC 8689
+// section 5).
+func mailParams(eight, utf8 bool, original string) string {
 	var words []string
 	if eight || utf8 {
 		words = append(words, "BODY=8BITMIME")
 	}
 	if utf8 {
 		words = append(words, "SMTPUTF8")
+	}
+	if _, require := param(original, "REQUIRETLS"); require {
+		words = append(words, "REQUIRETLS")
 	}
 	return strings.Join(words, " ")
 }

@@ -24,6 +24,7 @@ import (
 
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
+	pam "pennypost/pamcheck/ask"
 )
 
 // ErrCredentials is "no": wrong name, wrong password, expired, out of scope. The peer may not learn which.
@@ -79,6 +80,7 @@ type Checker struct {
 	Certificates bool          // EXTERNAL is offered to clients with one
 	Approval     bool          // of credentials that do not say it
 	Program      []string      // a checkpassword program that is asked instead
+	PAM          string        // socket of pamcheck(8), for Unix users; "" or not there: nobody is asked
 	State        *State        // what is remembered for all processes; nil: nothing is
 	Warn         func(what string, err error)
 
@@ -114,6 +116,7 @@ func NewChecker(conf *config.Config, where *domains.Domains, warn func(what stri
 		Certificates: conf.Login.Certificates,
 		Approval:     conf.Login.Approval,
 		Program:      conf.Login.Checkpassword,
+		PAM:          pam.Socket(conf.Run),
 		State:        NewState(filepath.Join(conf.State, "auth")),
 		Warn:         warn,
 	}
@@ -164,7 +167,11 @@ func (c *Checker) Check(ctx context.Context, r Request) (*Identity, error) {
 		if len(c.Program) > 0 {
 			return c.program(ctx, r, who)
 		}
-		return c.password(ctx, r.Password, who)
+		k, err := c.password(ctx, r.Password, who)
+		if errors.Is(err, ErrCredentials) {
+			return c.unixPassword(ctx, r, who, err)
+		}
+		return k, err
 	})
 }
 

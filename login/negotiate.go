@@ -49,7 +49,7 @@ func (c *Checker) Offers(bound, certificate bool) (names []string) {
 		names = append(names, "EXTERNAL")
 	}
 	for _, name := range All {
-		if len(c.Program) > 0 && scramOf(name) != nil { // a program has no verifiers
+		if (len(c.Program) > 0 || c.asksPAM()) && scramOf(name) != nil { // they have no verifiers, and a client that chose SCRAM chooses nothing else
 			continue
 		}
 		if len(c.Mechanisms) > 0 && !slices.Contains(c.Mechanisms, name) {

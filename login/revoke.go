@@ -65,6 +65,9 @@ func (c *Checker) Still(token string) bool {
 	if len(c.Program) > 0 {
 		return words[1] == checkpasswordName // it cannot be asked without a password
 	}
+	if words[1] == pamName && who.owner.Unix != nil {
+		return !c.hasMain(who) // as long as there is such a user
+	}
 	all, err := ReadCredentials(who.owner.Dir)
 	i := slices.IndexFunc(all, func(k Credential) bool { return k.Name == words[1] })
 	if i < 0 {

@@ -103,7 +103,7 @@ func (st *domainState) readUnix(dom *domain, who *passwd.User, name string) *use
 		return us
 	}
 	us.account = s.account(dom, st, name)
-	us.account.Unix = who
+	us.account.Unix, us.account.Quota = who, 0 // of homes the kernel keeps count
 	us.account.Maildir = filepath.Clean(expand(s.UnixPath, name, dom.name))
 	if below, ok := strings.CutPrefix(s.UnixPath, "~/"); ok {
 		us.account.Maildir = filepath.Join(who.Home, below)
@@ -193,4 +193,14 @@ func (d *Domains) Mailbox(to address.Path) (account *Account, detail string, err
 		return nil, "", err
 	}
 	return user.account, detail, nil
+}
+
+// System reports whether a domain of ours has this host's Unix users.
+func (d *Domains) System(domain string) (bool, error) {
+	dom, err := d.domain(address.Unicode(domain))
+	if err != nil || dom == nil {
+		return false, err
+	}
+	st, err := dom.current(d)
+	return err == nil && st.settings.System, err
 }

@@ -24,6 +24,11 @@ type Stripper struct {
 	size  int64
 }
 
+// Reset makes it ready for another message to out, and keeps its buffer.
+func (s *Stripper) Reset(out io.Writer, names []string) {
+	*s = Stripper{Out: out, Names: names, held: s.held[:0]}
+}
+
 var resultsName = []byte("authentication-results")
 
 // Write passes p on. The error is that of Out.

@@ -46,6 +46,24 @@ func BenchmarkMessage(b *testing.B) {
 	srv.serve(svc, hello)
 }
 
+// BenchmarkJudged is the same with SPF, two signatures, DMARC and iprev, all that DNS says being known.
+func BenchmarkJudged(b *testing.B) {
+	srv, spool, _ := newServer(b)
+	spool.none = true
+	judge(b, srv)
+	srv.Ready = true
+	srv.Log = &maillog.Log{Out: io.Discard}
+	srv.Settings.MaxMessages = 1 << 60
+	srv.prepare()
+	text := signedBy(b, letterFrom("a@example.net")+strings.Repeat(strings.Repeat("x", 70)+"\n", 56), "example.net", "example.net")
+	text = strings.ReplaceAll(text, "\n", "\r\n") + ".\r\n"
+	c := &loop{script: &script{mute: true}, n: b.N + 1, part: []string{"MAIL FROM:<a@example.net>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n", text}}
+	svc, _ := serviceNamed("mx")
+	b.ReportAllocs()
+	b.ResetTimer()
+	srv.serve(svc, &hello{c, []byte("EHLO mx.example.net\r\n")})
+}
+
 // hello says something first.
 type hello struct {
 	*loop

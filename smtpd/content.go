@@ -9,7 +9,6 @@ import (
 
 	"pennypost/internal/address"
 	"pennypost/internal/header"
-	"pennypost/msgauth"
 	"pennypost/queue"
 )
 
@@ -32,7 +31,7 @@ func (s *session) open() reply {
 	}
 	s.filter.Reset(t.w)
 	if !s.lmtp { // who speaks LMTP is beside us, and may have been given our own mail to look at
-		s.strip = msgauth.Stripper{Out: t.w, Names: s.srv.names}
+		s.strip.Reset(t.w, s.srv.names)
 		s.filter.Out = &s.strip
 	}
 	if t.ready {

@@ -179,7 +179,7 @@ func trustedDomain(word string) (string, error) {
 	if err == nil {
 		name, err = p.DomainASCII()
 	}
-	if err != nil || p.IsLiteral() || !strings.Contains(name, ".") {
+	if err != nil || name == "" || p.IsLiteral() || !below && !strings.Contains(name, ".") {
 		return "", fmt.Errorf("%q is no domain", word)
 	}
 	if below {

@@ -168,9 +168,9 @@ type verdict struct {
 // does is what is done, in the words of DMARC.
 func (v *verdict) does() msgauth.Policy {
 	switch {
-	case v.reply.code != 0:
+	case v.reply.code/100 == 5:
 		return msgauth.PolicyReject
-	case v.mark:
+	case v.mark && v.reply.code == 0:
 		return msgauth.PolicyQuarantine
 	}
 	return msgauth.PolicyNone
@@ -192,7 +192,6 @@ func (s *session) decide(r *msgauth.Report, sender domainState) verdict {
 		switch {
 		case v.over != "" || v.reply.code != 0:
 		case f.does == "refuse" && err != nil: // perhaps it is excused: nobody can tell
-			s.srv.Log.Warn("trust", err)
 			v.reply = reply{451, "4.3.0", "cannot decide about this message now, try later"}
 		case f.does == "refuse":
 			v.reply = f.reply

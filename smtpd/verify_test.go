@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,7 +74,7 @@ func judge(t testing.TB, srv *Server) *fixture.Server {
 	t.Cleanup(s.Close)
 	dir := t.TempDir()
 	srv.Settings.Trust = filepath.Join(dir, "trust")
-	srv.Trust = &Trust{Dir: srv.Settings.Trust}
+	srv.Trust = &Trust{Dir: srv.Settings.Trust, Warn: func(err error) { srv.Log.Warn("trust", err) }}
 	srv.Reports = filepath.Join(dir, "reports")
 	for _, d := range []string{srv.Trust.Dir, srv.Reports} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -221,5 +222,187 @@ func TestVerdictReady(t *testing.T) {
 	}
 	if !strings.HasSuffix(kept, text) {
 		t.Error("the message was changed")
+	}
+}
+
+// onSpool gives srv a spool on a disk.
+func onSpool(t testing.TB, srv *Server) *queue.Spool {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "spool")
+	if err := queue.Make(root, "a"); err != nil {
+		t.Fatal(err)
+	}
+	spool, err := queue.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { spool.Close() })
+	srv.Spool = OnDisk(spool)
+	return spool
+}
+
+// Whatever the size and the form of a message and the way it comes, its verdict stands on top of it, the file proves itself, and nothing
+// else of it is changed.
+func TestVerdictSizes(t *testing.T) {
+	for _, size := range []int{100, 60 << 10, 64 << 10, 66 << 10, 300 << 10} {
+		for _, ready := range []bool{false, true} {
+			for _, chunks := range []bool{false, true} {
+				srv, _, log := newServer(t)
+				judge(t, srv)
+				srv.Ready = ready
+				spool := onSpool(t, srv)
+				text := signedBy(t, letterFrom("a@example.net")+strings.Repeat(strings.Repeat("x", 70)+"\n", size/71), "example.net", "example.net")
+				wire := strings.ReplaceAll(text, "\n", "\r\n")
+				say := []string{"EHLO mx.example.net\r\n", "MAIL FROM:<a@example.net>\r\n", "RCPT TO:<bob@example.org>\r\n"}
+				if chunks {
+					half := len(wire) / 2
+					say = append(say, fmt.Sprintf("BDAT %d\r\n%s", half, wire[:half]), fmt.Sprintf("BDAT %d LAST\r\n%s", len(wire)-half, wire[half:]))
+				} else {
+					say = append(say, "DATA\r\n", wire+".\r\n")
+				}
+				heard := play(t, srv, "mx", append(say, "QUIT\r\n")...)
+				if !strings.Contains(heard, " accepted\r\n221") {
+					t.Fatal(heard, log)
+				}
+				n := 0
+				err := spool.Scan(func(f queue.Found) error {
+					n++
+					m, err := spool.Load(f.Name, true)
+					if err != nil {
+						return err
+					}
+					defer m.Close()
+					kept := make([]byte, m.Size-(m.Bare-m.Header))
+					m.File.ReadAt(kept, m.Bare)
+					if m.Ready != ready || m.Env.Checks != "spf=pass:example.net dkim=pass:example.net dkim=pass:example.net dmarc=pass:example.net iprev=pass" {
+						t.Errorf("%d: %q", size, m.Env.Checks)
+					}
+					if !strings.HasPrefix(string(kept), "Authentication-Results: mx.example.org;\n\tspf=pass") || !strings.HasSuffix(string(kept), text) {
+						t.Errorf("%d: %.2000s", size, kept)
+					}
+					whole := make([]byte, m.Size)
+					m.File.ReadAt(whole, m.Header)
+					if want := m.Size + int64(strings.Count(string(whole), "\n")); m.Wire != want {
+						t.Errorf("%d: wire %d, not %d", size, m.Wire, want)
+					}
+					return nil
+				}, "in/mx/new")
+				if n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+			}
+		}
+	}
+}
+
+// What mail.toml says is done in place of the defaults.
+func TestVerdictSettings(t *testing.T) {
+	for _, c := range []struct {
+		does         string
+		from, author string
+		heard        string
+		marked       bool
+	}{
+		{"mark", "x@example.net", "boss@bank.test", "250", true},
+		{"ignore", "x@example.net", "boss@bank.test", "250", false},
+		{"ignore", "x@example.net", "boss@soft.test", "250", false},
+		{"refuse", "x@example.net", "boss@soft.test", "250", true},
+		{"refuse", "a@strict.test", "a@strict.test", "550 5.7.23 SPF: strict.test says that 192.0.2.7 may not send for it", false},
+		{"ignore", "a@strict.test", "a@strict.test", "250", false},
+		{"mark", "a@nomail.test", "a@plain.test", "250", true},
+		{"ignore", "a@sick.test", "a@plain.test", "250", false},
+		{"mark", "a@plain.test", "a@plain.test>, <b@plain.test", "250", true},
+		{"ignore", "x@example.net", "a@badkey.test", "250", false},
+	} {
+		srv, spool, log := newServer(t)
+		judge(t, srv)
+		set := srv.Settings
+		set.SPF, set.DMARC, set.From, set.SenderDomain = c.does, c.does, c.does, c.does
+		text := letterFrom("<" + c.author + ">")
+		if c.author == "a@badkey.test" {
+			text = signedBy(t, text, "badkey.test")
+		}
+		heard := sends(t, srv, c.from, text)
+		if !strings.HasPrefix(heard, c.heard) {
+			t.Errorf("%+v: %s\n%s", c, heard, log)
+			continue
+		}
+		if c.heard == "250" {
+			if _, kept := only(t, spool); strings.Contains(kept, "do=quarantine") != c.marked {
+				t.Errorf("%+v: %s", c, kept)
+			}
+		}
+	}
+	srv, spool, _ := newServer(t)
+	judge(t, srv)
+	srv.Settings.Verify = false
+	if heard := sends(t, srv, "x@nomail.test", letterFrom("boss@bank.test")); heard[:3] != "250" {
+		t.Error(heard)
+	}
+	if _, kept := only(t, spool); strings.Contains(kept, "Authentication-Results") || strings.Contains(kept, "checks:") {
+		t.Error(kept)
+	}
+}
+
+// Exceptions are files, read again when they change; while nobody can read them nothing is refused for good.
+func TestTrust(t *testing.T) {
+	srv, spool, log := newServer(t)
+	judge(t, srv)
+	try := func(want string) {
+		t.Helper()
+		clear(spool.files)
+		if heard := sends(t, srv, "x@example.net", letterFrom("boss@bank.test")); !strings.HasPrefix(heard, want) {
+			t.Errorf("%s\n%s", heard, log)
+		}
+	}
+	kept := func() string {
+		_, text := only(t, spool)
+		return text
+	}
+	try("550 5.7.1")
+	srv.Trust.write(t, "senders", "# ours\nBANK.test 198.51.100.0/24\n")
+	try("550 5.7.1")
+	srv.Trust.write(t, "senders", "bank.test 198.51.100.0/24 192.0.2.7  # their other server\n")
+	try("250")
+	if !strings.Contains(kept(), "dmarc=fail:bank.test iprev") {
+		t.Error(kept())
+	}
+	srv.Trust.write(t, "senders", "nonsense\n")
+	try("250") // what it said before
+	if !strings.Contains(log.String(), "senders:1: ") {
+		t.Error(log)
+	}
+	srv.Trust.write(t, "senders", "other.test\nnonsense\n")
+	srv.Trust.now = nil // as after a start
+	try("451 4.3.0")
+	srv.Trust.write(t, "senders", ".test\n")
+	try("250")
+	srv.Trust.write(t, "senders", ".bank.test\n")
+	try("550")
+	srv.Trust.write(t, "senders", "example.net\n") // whose reverse-path it is
+	try("250")
+	srv.Trust.write(t, "senders", "")
+	srv.Trust.write(t, "networks", "192.0.2.0/28\n")
+	try("250")
+	if strings.Contains(kept(), "checks:") {
+		t.Error("judged all the same")
+	}
+	os.Chmod(filepath.Join(srv.Trust.Dir, "networks"), 0o666)
+	srv.Trust.write(t, "networks", "192.0.2.0/24\n")
+	try("250")
+}
+
+func TestTrustedDomains(t *testing.T) {
+	said := map[string]bool{"example.org": true, ".example.net": true}
+	for domain, want := range map[string]bool{"example.org": true, "a.example.org": false, "example.net": false, "a.example.net": true, "a.b.example.net": true,
+		"badexample.net": false, "org": false, "": false} {
+		if _, got := under(said, domain); got != want {
+			t.Errorf("%s: %v", domain, got)
+		}
+	}
+	for _, bad := range []string{"org", ".", "a b", "[192.0.2.1]", "..example.org", "a..b"} {
+		if name, err := trustedDomain(bad); err == nil {
+			t.Errorf("%q is taken for %q", bad, name)
+		}
 	}
 }

@@ -37,6 +37,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,15 +82,16 @@ func (p *Pair) now() time.Time {
 
 // readers is the group mailtls where we may give files to it.
 func readers() int {
-	if os.Geteuid() != 0 {
-		return -1
-	}
 	g, err := user.LookupGroup("mailtls")
 	if err != nil {
 		return -1
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {
+		return -1
+	}
+	ours, err := os.Getgroups()
+	if os.Geteuid() != 0 && (err != nil || !slices.Contains(ours, gid)) {
 		return -1
 	}
 	return gid

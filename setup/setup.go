@@ -57,7 +57,7 @@ func (s *Setup) Run() (lines int, err error) {
 	if s.UserMode {
 		ids = uids.One(os.Getuid(), os.Getgid())
 	}
-	paths := Paths(conf)
+	paths := uids.Of(conf)
 	table := uids.Table(paths)
 	plan, err := s.plan(table, ids)
 	if err != nil {
@@ -87,15 +87,6 @@ func (s *Setup) Run() (lines int, err error) {
 		return 0, err
 	}
 	return len(plan), uids.Apply(table, ids)
-}
-
-// Paths are the roots that mail.toml names.
-func Paths(c *config.Config) uids.Paths {
-	mail, _, _ := strings.Cut(c.Mail.Path, "%")
-	return uids.Paths{
-		Etc: filepath.Dir(c.File), Domains: c.Domains, Spool: c.Spool, State: c.State, Run: c.Run,
-		Mail: filepath.Clean(mail[:strings.LastIndexByte(mail, '/')+1]),
-	}
 }
 
 // config reads mail.toml; where it is not there yet, fresh is what it will be.

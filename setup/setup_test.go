@@ -52,7 +52,7 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%s does not lie beside mail.toml", lies)
 		}
 	}
-	if wrong := uids.Check(uids.Table(Paths(conf)), uids.One(os.Getuid(), os.Getgid())); len(wrong) > 0 {
+	if wrong := uids.Check(uids.Table(uids.Of(conf)), uids.One(os.Getuid(), os.Getgid())); len(wrong) > 0 {
 		t.Errorf("made, and then: %v", wrong)
 	}
 	s, err := queue.Open(conf.Spool)
@@ -112,11 +112,11 @@ func TestRefusals(t *testing.T) {
 func TestOtherPlaces(t *testing.T) {
 	c := config.Default()
 	c.File = "/etc/pennypost/mail.toml"
-	if p := Paths(c); p != uids.DefaultPaths {
+	if p := uids.Of(c); p != uids.DefaultPaths {
 		t.Errorf("%+v", p)
 	}
 	c.Mail.Path = "/srv/vhosts/x%d/%n/"
-	if p := Paths(c); p.Mail != "/srv/vhosts" {
+	if p := uids.Of(c); p.Mail != "/srv/vhosts" {
 		t.Errorf("%+v", p)
 	}
 }

@@ -76,6 +76,7 @@ var owners = []struct {
 	{"blitiri.com.ar/go/spf", []string{"msgauth"}},
 	{"github.com/mholt/acmez", []string{"mailcert"}},
 	{"github.com/xdg-go/scram", []string{"login/...", "mailuser/..."}},
+	{"github.com/landlock-lsm/go-landlock", []string{"internal/confine"}},
 	{"github.com/coreos/go-systemd", []string{"internal/listen", "cmd/..."}},
 	{"github.com/fsnotify/fsnotify", []string{"internal/domains", "internal/certs", "queue/...", "maildir/mailbox", "test/..."}},
 	// for tests only

@@ -14,6 +14,7 @@ import (
 
 	"pennypost/deliver/local"
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 )
@@ -25,8 +26,7 @@ func main() {
 	durable.ClearUmask()
 	app := &cli.App{Name: "deliver-local", Usage: "put messages into Maildirs", UsageText: "deliver-local --worker\ndeliver-local -s SENDER USER ADDRESS <message", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"},
 		&cli.PathFlag{Name: "listen", Usage: "obey queue-run at this socket"},
 		&cli.StringFlag{Name: "sender", Aliases: []string{"s"}, Usage: "reverse-path"},
@@ -48,7 +48,13 @@ func run(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	worker, path := c.Bool("worker"), c.Path("listen")
-	agent := local.FromConfig(conf, &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time") || conf.Log.Times, Gather: worker || path != ""})
+	log := &maillog.Log{Program: "deliver-local", Times: c.Bool("log-time") || conf.Log.Times, Gather: worker || path != ""}
+	agent := local.FromConfig(conf, log)
+	if (worker || path != "") && agent.Unix == nil { // a Unix user's commands may do what that user may
+		if err := confine.Program("deliver-local", conf, log, path); err != nil {
+			return err
+		}
+	}
 	switch {
 	case path != "":
 		return agent.Listen(ctx, path)

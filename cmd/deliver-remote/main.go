@@ -14,6 +14,7 @@ import (
 
 	"pennypost/deliver/remote"
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/maillog"
 )
 
@@ -23,8 +24,7 @@ func main() {
 	}
 	app := &cli.App{Name: "deliver-remote", Usage: "take messages to other hosts", UsageText: "deliver-remote --worker\ndeliver-remote SITE SENDER RCPT... <message", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"},
 		&cli.PathFlag{Name: "listen", Usage: "obey queue-run at this socket"},
 	}, Action: run}
@@ -42,11 +42,15 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := remote.New(conf, &maillog.Log{Program: "deliver-remote", Times: c.Bool("log-time")})
+	log := &maillog.Log{Program: "deliver-remote", Times: c.Bool("log-time")}
+	client, err := remote.New(conf, log)
 	if err != nil || c.Bool("check") {
 		return err
 	}
 	defer client.Close()
+	if err := confine.Program("deliver-remote", conf, log, c.Path("listen")); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	switch {

@@ -13,6 +13,7 @@ import (
 
 	"pennypost/imapd"
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 )
@@ -21,8 +22,7 @@ func main() {
 	durable.ClearUmask()
 	app := &cli.App{Name: "imapd", Usage: "serve mailboxes by IMAP", UsageText: "imapd [--listen SERVICE=ADDRESS]...\nimapd --service SERVICE <connection\nimapd --user NAME | --maildir DIRECTORY", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.StringFlag{Name: "service", Value: "imap", Usage: "what a connection on descriptor 0 gets: imap imaps"},
 		&cli.StringSliceFlag{Name: "listen", Usage: "SERVICE=ADDRESS, instead of what mail.toml says"},
 		&cli.StringFlag{Name: "user", Usage: "serve descriptors 0 and 1, logged in as this account"},
@@ -44,8 +44,9 @@ func run(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	srv, certs, err := imapd.FromConfig(conf, &maillog.Log{Program: "imapd", Times: c.Bool("log-time") || conf.Log.Times})
-	if err != nil {
+	log := &maillog.Log{Program: "imapd", Times: c.Bool("log-time") || conf.Log.Times}
+	srv, certs, err := imapd.FromConfig(conf, log)
+	if err = confine.Unless(err, confine.Mailboxes("imapd", c.IsSet("maildir")), conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	if served, err := srv.Inherited(ctx, conf, c.String("service"), c.String("user"), c.Path("maildir")); served || err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
@@ -39,6 +40,9 @@ func run(c *cli.Context) error {
 	log := &maillog.Log{Program: "mailauthd", Times: c.Bool("log-time") || conf.Log.Times}
 	service, err := login.NewService(conf, log)
 	if err != nil || c.Bool("check") {
+		return err
+	}
+	if err := confine.Program("mailauthd", conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)

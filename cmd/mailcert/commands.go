@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/dns"
 	"pennypost/mailcert"
 )
@@ -137,6 +139,24 @@ func (t *tool) resolver() *dns.Resolver {
 	return r
 }
 
+// confine leaves us our certificates and what the settings name; a hook is anybody's program, and needs what it needs.
+func (t *tool) confine(settings ...*mailcert.Settings) error {
+	conf, name := *t.conf, "mailcert"
+	for _, p := range t.pairs {
+		conf.ConfinePaths = append(conf.ConfinePaths, p.Dir)
+	}
+	for _, s := range settings {
+		switch {
+		case s == nil:
+		case s.Hook != "":
+			name = "mailcert with a hook"
+		case s.Root != "":
+			conf.ConfinePaths = append(conf.ConfinePaths, filepath.Dir(s.Root))
+		}
+	}
+	return confine.Program(name, &conf, nil)
+}
+
 // work ends with a signal, so that a hook can take its record away.
 func work() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -187,6 +207,9 @@ func obtain(t *tool) error {
 	if err := s.Check(); err != nil {
 		return usage(err.Error())
 	}
+	if err := t.confine(s); err != nil {
+		return err
+	}
 	ctx, stop := work()
 	defer stop()
 	if err := p.Obtain(ctx, s, t.resolver()); err != nil {
@@ -196,6 +219,15 @@ func obtain(t *tool) error {
 }
 
 func renew(t *tool) error {
+	var all []*mailcert.Settings
+	for _, p := range t.pairs {
+		if s, err := p.Settings(); err == nil { // Renew says what is wrong
+			all = append(all, s)
+		}
+	}
+	if err := t.confine(all...); err != nil {
+		return err
+	}
 	ctx, stop := work()
 	defer stop()
 	failed := false

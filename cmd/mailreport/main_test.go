@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pennypost/internal/config"
 	"pennypost/internal/dns/fixture"
 )
 
@@ -124,3 +125,5 @@ func TestFlagsFirst(t *testing.T) {
 		}
 	}
 }
+
+func init() { confined = func(*config.Config, ...string) error { return nil } }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 	"pennypost/mailwebd"
@@ -42,7 +43,7 @@ func run(c *cli.Context) error {
 		return mailwebd.Write(conf, log, os.Stdout, dir)
 	}
 	srv, certs, err := mailwebd.New(conf, log)
-	if err != nil {
+	if err = confine.Unless(err, "mailwebd", conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
@@ -21,8 +22,7 @@ func main() {
 	durable.ClearUmask()
 	app := &cli.App{Name: "pop3d", Usage: "serve mailboxes by POP3", UsageText: "pop3d [--listen SERVICE=ADDRESS]...\npop3d --service SERVICE <connection", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.StringFlag{Name: "service", Value: "pop3", Usage: "what a connection on descriptor 0 gets: pop3 pop3s"},
 		&cli.StringSliceFlag{Name: "listen", Usage: "SERVICE=ADDRESS, instead of what mail.toml says"},
 	}, Action: run}
@@ -45,7 +45,7 @@ func run(c *cli.Context) error {
 		log.Out = listen.Syslog("pop3d")
 	}
 	srv, certs, err := pop3d.FromConfig(conf, log)
-	if err != nil {
+	if err = confine.Unless(err, "pop3d", conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	if inherited {

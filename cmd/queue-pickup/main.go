@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 	"pennypost/queue"
@@ -25,8 +26,7 @@ func main() {
 	durable.ClearUmask()
 	app := &cli.App{Name: "queue-pickup", Usage: "adopt messages of local users", UsageText: "queue-pickup [--once]", HideHelpCommand: true, Action: run, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.BoolFlag{Name: "once", Usage: "adopt what is there and leave"},
 	}}
 	if err := app.Run(os.Args); err != nil {
@@ -48,8 +48,11 @@ func run(c *cli.Context) error {
 		return err
 	}
 	defer spool.Close()
-	pickup := &drop.Pickup{Spool: spool, Hostname: conf.Hostname, Origin: conf.Origin, MaxSize: conf.Submit.MaxSize, Rate: conf.Submit.Rate,
-		Log: &maillog.Log{Program: "queue-pickup", Times: c.Bool("log-time") || conf.Log.Times}}
+	log := &maillog.Log{Program: "queue-pickup", Times: c.Bool("log-time") || conf.Log.Times}
+	if err := confine.Program("queue-pickup", conf, log); err != nil {
+		return err
+	}
+	pickup := &drop.Pickup{Spool: spool, Hostname: conf.Hostname, Origin: conf.Origin, MaxSize: conf.Submit.MaxSize, Rate: conf.Submit.Rate, Log: log}
 	if c.Bool("once") {
 		_, err := pickup.Once()
 		return err

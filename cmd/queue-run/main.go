@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 	"pennypost/queue/run"
@@ -25,8 +26,7 @@ func main() {
 	durable.ClearUmask()
 	app := &cli.App{Name: "queue-run", Usage: "take messages from the spool to the delivery programs", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
-		&cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
+		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
 		&cli.BoolFlag{Name: "once", Usage: "deliver what is due and leave"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, do nothing"},
 	}, Action: start}
@@ -52,7 +52,7 @@ func start(c *cli.Context) error {
 	}
 	log := &maillog.Log{Program: "queue-run", Times: c.Bool("log-time") || conf.Log.Times, Gather: true}
 	runner, err := run.FromConfig(conf, opt, log)
-	if err != nil {
+	if err = confine.Unless(err, "queue-run", conf, log); err != nil {
 		return err
 	}
 	return runner.Run(ctx)

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
 	"pennypost/smtpd"
@@ -41,7 +42,7 @@ func run(c *cli.Context) error {
 	conn, out := smtpd.Inherited(c.IsSet("service"), c.IsSet("listen"))
 	log := &maillog.Log{Program: "smtpd", Out: out, Times: c.Bool("log-time") || conf.Log.Times}
 	srv, certs, err := smtpd.FromConfig(conf, log)
-	if err != nil {
+	if err = confine.Unless(err, "smtpd", conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	if conn != nil {

@@ -53,7 +53,7 @@ var layout = []struct {
 	{"in", 0o755},
 	{"q", fs.ModeSetgid | 0o750}, {"hold", fs.ModeSetgid | 0o770}, {"bad", fs.ModeSetgid | 0o770},
 	{"pause", fs.ModeSetgid | 0o775}, {"limit", fs.ModeSetgid | 0o775}, {"kick", fs.ModeSetgid | 0o775},
-	{"site", 0o755}, {"results", fs.ModeSetgid | 0o750}, {"index", 0o700}, {"run", 0o755},
+	{"outbound", fs.ModeSetgid | 0o770}, {"site", 0o755}, {"results", fs.ModeSetgid | 0o750}, {"index", 0o700}, {"run", 0o755},
 	{"archive", 0o755}, {"archive/new", fs.ModeSetgid | 0o770},
 }
 

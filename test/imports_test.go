@@ -33,7 +33,7 @@ var rules = []struct {
 	{[]string{"maildir/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "queue/...", "login/..."}, nil, "a store does not know its users"},
 	{[]string{"queue"}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "login/...", "queue/..."}, nil,
 		"the spool knows nobody who uses it"},
-	{[]string{"queue/dsn/...", "queue/control/...", "queue/route/...", "queue/site/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/run/..."}, nil,
+	{[]string{"queue/dsn/...", "queue/control/...", "queue/route/...", "queue/site/...", "queue/outbound/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/run/..."}, nil,
 		"parts of the queue do not know the loop that uses them"},
 	{[]string{"internal/..."}, []string{"smtpd/...", "pop3d/...", "deliver/...", "maildir/...", "queue/...", "login/...", "mailuser/...", "cmd/...", "test/..."}, []string{"internal/order"},
 		"nouns do not know who uses them"},

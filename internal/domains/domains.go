@@ -136,11 +136,12 @@ type Account struct {
 	Delimiter     string
 	Prefix        string
 	Quota         int64
-	DetailFolders []string      // folders mail for user+folder goes into
-	Junk          string        // folder of marked mail, "" the INBOX
-	Forward       []ForwardLine // empty: keep
-	Postmaster    bool          // never refused for quota
-	Unix          *passwd.User  // of a Unix user, whose mail is touched under this uid alone; nil: it is vmail's
+	Outbound      config.Outbound // how much it may send
+	DetailFolders []string        // folders mail for user+folder goes into
+	Junk          string          // folder of marked mail, "" the INBOX
+	Forward       []ForwardLine   // empty: keep
+	Postmaster    bool            // never refused for quota
+	Unix          *passwd.User    // of a Unix user, whose mail is touched under this uid alone; nil: it is vmail's
 }
 
 // Path is user@domain.

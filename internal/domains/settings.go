@@ -182,6 +182,7 @@ func (s *Settings) account(dom *domain, st *domainState, name string) *Account {
 		Delimiter:     s.Delimiter,
 		Prefix:        s.Prefix,
 		Quota:         s.Quota,
+		Outbound:      s.Outbound,
 		DetailFolders: s.DetailFolders,
 		Junk:          s.Junk,
 		Postmaster:    st.isPostmaster(dom, name),

@@ -83,6 +83,11 @@ func (l *Log) Site(site, state string, next time.Duration, why string) {
 	n.str("why", why).end()
 }
 
+// Outbound is an account that has sent too much and is held, or is no longer.
+func (l *Log) Outbound(user, state, why string) {
+	l.event("outbound", "").str("user", user).str("state", state).str("why", why).end()
+}
+
 // Worker is a delivery program started, or gone: err then says how.
 func (l *Log) Worker(program string, pid int, err error) {
 	l.event("worker", "").str("program", program).count("pid", int64(pid)).err(err)

@@ -150,6 +150,7 @@ var (
 		{"pause", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
 		{"limit", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
 		{"kick", dir | gid | 0o775, "mailqueue", "mailadmin", ""},
+		{"outbound", dir | gid | 0o770, "mailqueue", "mailadmin", "what accounts send, and who sent too much"},
 		{"site", dir | 0o755, "mailqueue", "mailread", ""},
 		{"results", dir | gid | 0o750, "mailqueue", "mailread", ""},
 		{"index", dir | 0o700, "mailqueue", "mailqueue", "checkpoint, a cache"},

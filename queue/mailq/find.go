@@ -16,12 +16,13 @@ type selection struct {
 	ids      []string
 	from, to []string
 	site     []string
+	auth     []string
 	held     bool
 	bad      bool
 	all      bool
 }
 
-// parseSelection reads ID, from:, to:, site:, held, bad and all.
+// parseSelection reads ID, from:, to:, auth:, site:, held, bad and all.
 func parseSelection(args []string) (sel selection, err error) {
 	for _, arg := range args {
 		kind, name, ok := strings.Cut(arg, ":")
@@ -41,12 +42,14 @@ func parseSelection(args []string) (sel selection, err error) {
 			sel.from = append(sel.from, plain(name))
 		case ok && kind == "to":
 			sel.to = append(sel.to, plain(name))
+		case ok && kind == "auth":
+			sel.auth = append(sel.auth, plain(name))
 		case ok && kind == "site":
 			sel.site = append(sel.site, name)
 		case queue.ValidID(id):
 			sel.ids = append(sel.ids, id)
 		default:
-			return sel, usage("%.60q is neither a message's id nor from:, to:, site:, held, bad or all", arg)
+			return sel, usage("%.60q is neither a message's id nor from:, to:, auth:, site:, held, bad or all", arg)
 		}
 	}
 	return sel, nil
@@ -69,11 +72,11 @@ func plain(s string) string {
 }
 
 func (sel *selection) empty() bool {
-	return !sel.all && !sel.held && !sel.bad && len(sel.ids)+len(sel.from)+len(sel.to)+len(sel.site) == 0
+	return !sel.all && !sel.held && !sel.bad && len(sel.ids) == 0 && !sel.open()
 }
 
 // open reports whether messages must be read to know whether they are meant.
-func (sel *selection) open() bool { return len(sel.from)+len(sel.to)+len(sel.site) > 0 }
+func (sel *selection) open() bool { return len(sel.from)+len(sel.to)+len(sel.site)+len(sel.auth) > 0 }
 
 // match reports whether a message is meant.
 func (sel *selection) match(e *Entry) bool {
@@ -83,6 +86,8 @@ func (sel *selection) match(e *Entry) bool {
 	case e.env == nil:
 		return false
 	case slices.ContainsFunc(sel.from, func(s string) bool { return matchAddress(s, e.From, e.env.From.DomainUnicode()) }):
+		return true
+	case e.User != "" && slices.Contains(sel.auth, e.User):
 		return true
 	}
 	for i := range e.Recipients {

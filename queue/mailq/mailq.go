@@ -6,7 +6,8 @@ makes files, and whatever it does can be done with ls, cat, touch and mv as well
 	show, why   the same for one message; results/ where the message is gone
 	shape       the same, counted by site and age
 	hold …      kick/hold:ID where queue-run runs, else the move to hold/ itself
-	pause …     pause/site:NAME
+	pause …     pause/site:NAME; outbound/held:USER for an account
+	accounts    outbound/count:USER
 
 Everything that came from outside is escaped before it reaches a terminal (package escape), in JSON too.
 */
@@ -48,18 +49,19 @@ type Command struct {
 
 // Commands are all words; list is what mailq does without one.
 var Commands = []Command{
-	{"list", "[ID | from:ADDRESS | to:ADDRESS | site:NAME | held | bad]…", "list messages", (*Tool).list},
+	{"list", "[ID | from:ADDRESS | to:ADDRESS | auth:USER | site:NAME | held | bad]…", "list messages", (*Tool).list},
 	{"show", "ID…", "show envelope, state and header", (*Tool).show},
 	{"why", "ID…", "say why a message is still here, or what became of it", (*Tool).why},
 	{"shape", "", "count recipients by site and age", (*Tool).shape},
+	{"accounts", "[USER…]", "show how much accounts send, and which are held for it", (*Tool).accounts},
 	{"hold", "MESSAGES", "put messages aside", (*Tool).hold},
 	{"release", "MESSAGES", "take messages back from hold", (*Tool).release},
 	{"retry", "MESSAGES | site:NAME | all", "try now", (*Tool).retry},
 	{"bounce", "MESSAGES", "give messages up, and tell their senders", (*Tool).bounce},
 	{"remove", "MESSAGES", "remove messages, and tell nobody", (*Tool).remove},
 	{"cancel", "ID…", "remove scheduled messages that are not due yet", (*Tool).cancel},
-	{"pause", "[site:NAME | from:ADDRESS | list:NAME | all [REASON]]", "keep messages from being tried; without arguments list what is paused", (*Tool).pause},
-	{"resume", "site:NAME | from:ADDRESS | list:NAME | all", "end a pause", (*Tool).resume},
+	{"pause", "[site:NAME | from:ADDRESS | auth:USER | list:NAME | all [REASON]]", "keep messages from being tried; without arguments list what is paused", (*Tool).pause},
+	{"resume", "site:NAME | from:ADDRESS | auth:USER | list:NAME | all", "end a pause", (*Tool).resume},
 	{"limit", "site:NAME [conns=N] [rate=N/m]", "limit a site; without numbers end its limit", (*Tool).limit},
 }
 

@@ -27,7 +27,7 @@ func (t *Tool) running() bool {
 // messages calls do for the messages somebody named; it is an error if there is none of them.
 func (t *Tool) messages(args []string, do func(e *Entry) error) error {
 	if len(args) == 0 {
-		return usage("which messages? Give ids, from:ADDRESS, to:ADDRESS, site:NAME, held or all")
+		return usage("which messages? Give ids, from:ADDRESS, to:ADDRESS, auth:USER, site:NAME, held or all")
 	}
 	sel, err := parseSelection(args)
 	if err == nil && sel.bad {
@@ -89,7 +89,11 @@ func (t *Tool) hold(args []string) error {
 }
 
 func (t *Tool) release(args []string) error {
-	return t.messages(args, func(e *Entry) error {
+	let, err := t.letSendAll(args)
+	if err != nil {
+		return err
+	}
+	err = t.messages(args, func(e *Entry) error {
 		if e.State != "held" {
 			return t.done("is not held", e.ID)
 		}
@@ -104,6 +108,10 @@ func (t *Tool) release(args []string) error {
 		}
 		return t.done("released", e.ID)
 	})
+	if e := new(exit); let && errors.As(err, &e) && e.code == exNoInput {
+		return nil // nothing of it is left, but it may send again
+	}
+	return err
 }
 
 // retry is about messages, a site or everything.
@@ -218,9 +226,9 @@ func target(arg string) (kind, name string, err error) {
 	switch {
 	case arg == "all":
 		return "all", "", nil
-	case !ok || name == "" || kind != "site" && kind != "from" && kind != "list" && kind != "transport":
-		return "", "", usage("%.60q: want site:NAME, from:ADDRESS, list:NAME, transport:NAME or all", arg)
-	case kind == "from":
+	case !ok || name == "" || kind != "site" && kind != "from" && kind != "auth" && kind != "list" && kind != "transport":
+		return "", "", usage("%.60q: want site:NAME, from:ADDRESS, auth:USER, list:NAME, transport:NAME or all", arg)
+	case kind == "from" || kind == "auth":
 		name = plain(name)
 	}
 	return kind, name, nil
@@ -271,10 +279,30 @@ func (t *Tool) pause(args []string) error {
 	if p.Until, err = t.until(); err != nil {
 		return err
 	}
+	if kind == "auth" {
+		if !p.Until.IsZero() {
+			return usage("an account is held until it is released")
+		}
+		if err = t.holdAccount(name, p.Reason); err != nil {
+			return err
+		}
+		return t.done("further mail of it is held", args[0])
+	}
 	if err = control.SetPause(t.Spool, p); err != nil {
 		return err
 	}
 	return t.done("paused", args[0])
+}
+
+// pauseLine is one line of them.
+type pauseLine struct {
+	What   string     `json:"what"` // paused, limited or held
+	Kind   string     `json:"kind"`
+	Name   string     `json:"name,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+	Limit  string     `json:"limit,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
+	Until  *time.Time `json:"until,omitempty"`
 }
 
 // pauses lists what is paused and limited.
@@ -286,21 +314,12 @@ func (t *Tool) pauses() error {
 	for _, err := range st.Bad {
 		t.note("%v", err)
 	}
-	type line struct {
-		What   string     `json:"what"` // paused or limited
-		Kind   string     `json:"kind"`
-		Name   string     `json:"name,omitempty"`
-		Reason string     `json:"reason,omitempty"`
-		Limit  string     `json:"limit,omitempty"`
-		Since  *time.Time `json:"since,omitempty"`
-		Until  *time.Time `json:"until,omitempty"`
-	}
-	var lines []line
+	lines := t.heldAccounts()
 	for _, p := range st.Pauses {
-		lines = append(lines, line{What: "paused", Kind: p.Kind, Name: p.Name, Reason: p.Reason, Since: known(p.Since), Until: known(p.Until)})
+		lines = append(lines, pauseLine{What: "paused", Kind: p.Kind, Name: p.Name, Reason: p.Reason, Since: known(p.Since), Until: known(p.Until)})
 	}
 	for _, l := range st.Limits {
-		lines = append(lines, line{What: "limited", Kind: l.Kind, Name: l.Name, Limit: l.Text, Until: known(l.Until)})
+		lines = append(lines, pauseLine{What: "limited", Kind: l.Kind, Name: l.Name, Limit: l.Text, Until: known(l.Until)})
 	}
 	for _, l := range lines {
 		if t.JSON {
@@ -341,7 +360,14 @@ func (t *Tool) resume(args []string) error {
 		if err != nil {
 			return err
 		}
-		err = control.Resume(t.Spool, kind, name)
+		if kind == "auth" {
+			var let bool
+			if let, err = t.letSend(name); err == nil && !let {
+				err = fs.ErrNotExist
+			}
+		} else {
+			err = control.Resume(t.Spool, kind, name)
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return &exit{exNoInput, arg + " is not paused"}
 		}
@@ -360,6 +386,9 @@ func (t *Tool) limit(args []string) error {
 		return usage("limit what? Give site:NAME conns=N rate=N/m")
 	}
 	kind, name, err := target(args[0])
+	if err == nil && kind == "auth" {
+		err = usage("what an account may send is the file outbound of its directory, domains(5)")
+	}
 	if err != nil {
 		return err
 	}

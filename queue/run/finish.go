@@ -147,9 +147,11 @@ func (r *Runner) outcomeOf(m *message, c *rcpt, g *got, f *flight, key string, d
 		}
 		r.log.Deliver(m.id, c.to, key, g.host, g.tls, g.result, attempt, delay)
 		r.hasRoom(c.to)
+		r.became(l.m.Env, false)
 		r.delivered(m, c, s, key, g)
 	case status.Failed:
 		r.hasRoom(c.to)
+		r.became(l.m.Env, true)
 		c.failed = &failure{result: g.result, host: g.host, site: key}
 		r.owe(m)
 	default:

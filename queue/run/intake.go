@@ -172,6 +172,9 @@ func (r *Runner) consider(m *message) {
 		return
 	}
 	if err == nil {
+		if r.overdrawn(m) {
+			return
+		}
 		if r.waitsForRelease(m) {
 			return
 		}

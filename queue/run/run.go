@@ -57,6 +57,7 @@ type Runner struct {
 	Transport map[string]config.Transport
 	Sites     map[string]config.Site
 	Archive   config.Archive
+	Outbound  config.Outbound
 	Local     Worker // deliver-local
 	Remote    Worker // deliver-remote
 	Become    string // socket of become(8), which starts deliver-local as a Unix user
@@ -96,8 +97,9 @@ type Runner struct {
 	full     map[address.Path]*full // mailboxes that take no more
 	kicked   []kicked               // whose files are still there
 	kickedAt site.Time              // the last kick/ of a message, a site or all
-	steering *control.State         // pause/ and limit/ as last read
-	paused   map[string]bool        // sites paused by control
+	senders  senders
+	steering *control.State  // pause/ and limit/ as last read
+	paused   map[string]bool // sites paused by control
 	limited  map[string]bool
 	stopped  bool          // pause/all
 	downtime time.Duration // how long nobody ran before us
@@ -157,6 +159,7 @@ func (r *Runner) prepare() {
 	r.full = make(map[address.Path]*full)
 	r.paused = make(map[string]bool)
 	r.limited = make(map[string]bool)
+	r.senders = senders{held: map[string]bool{}, of: map[string]*sender{}}
 	r.steering = new(control.State)
 	r.hints = make(chan []queue.Found, 16)
 	r.scans = make(chan []queue.Found, 4)
@@ -224,6 +227,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	close(stop)
 	r.stopWorkers()
 	r.record()
+	r.saveSenders(-1)
 	err = errors.Join(err, r.checkpoint(), r.journal.Close())
 	r.log.Flush()
 	return err
@@ -311,6 +315,7 @@ start:
 			wait = 0
 		}
 	}
+	r.stopSenders()
 	for _, w := range r.workers {
 		w.flush()
 	}

@@ -24,6 +24,7 @@ func (r *Runner) steer() {
 	} else {
 		r.steerSites(st)
 	}
+	r.steerSenders()
 	if err := control.Obey(r.Spool, r.kick); err != nil {
 		r.log.Warn("kick", err)
 	}

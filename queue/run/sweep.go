@@ -18,6 +18,7 @@ func (r *Runner) everySecond(n int) {
 	r.tellOld()
 	r.sweep()
 	r.publish()
+	r.saveSenders(savesAtOnce)
 	r.dismissIdle(r.now())
 	if n%int(checkpointEvery/time.Second) == 0 {
 		r.record()

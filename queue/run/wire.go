@@ -15,7 +15,7 @@ import (
 )
 
 // Sections are the sections of mail.toml that queue-run reads.
-var Sections = []string{"mail", "log", "queue", "archive", "srs", "route", "sender", "transport", "site"}
+var Sections = []string{"mail", "log", "queue", "outbound", "archive", "srs", "route", "sender", "transport", "site"}
 
 // Options are what the command line says.
 type Options struct {
@@ -33,7 +33,7 @@ func FromConfig(conf *config.Config, opt Options, log *maillog.Log) (*Runner, er
 	}
 	spool.SyncEvery = conf.Queue.SyncEvery
 	r := &Runner{Spool: spool, Lock: filepath.Join(conf.Spool, "run", "runner.lock"), Host: conf.Hostname, Conf: conf.Queue,
-		Transport: conf.Transport, Sites: conf.Sites, Archive: conf.Archive, Log: log, Once: opt.Once || opt.DryRun != nil, DryRun: opt.DryRun}
+		Transport: conf.Transport, Sites: conf.Sites, Archive: conf.Archive, Outbound: conf.Outbound, Log: log, Once: opt.Once || opt.DryRun != nil, DryRun: opt.DryRun}
 	rewriter, err := srs.Open(conf.SRS.Domain, conf.SRS.Secrets)
 	if err != nil {
 		return nil, err

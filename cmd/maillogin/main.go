@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
 	"pennypost/maillogin"
@@ -43,7 +44,7 @@ func run(c *cli.Context) error {
 	defer stop()
 	log := &maillog.Log{Program: "maillogin", Times: c.Bool("log-time") || conf.Log.Times}
 	srv, certs, err := maillogin.FromConfig(conf, log)
-	if err != nil {
+	if err = confine.Unless(err, "maillogin", conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	if conn, logIsPeer, inherited := listen.Inherited(); inherited {

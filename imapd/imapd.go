@@ -59,6 +59,7 @@ type Server struct {
 	mu       sync.Mutex
 	accounts map[string]*shared
 	sharers  map[string]sharers // by domain
+	resting  int                // accounts that nobody uses
 }
 
 // shared is an account that sessions have open.
@@ -66,17 +67,32 @@ type shared struct {
 	*mailbox.Account
 	root  string
 	users int
+	kept  time.Duration // how long without users
+	rest  *time.Timer   // until it is closed, because nobody uses it
 }
+
+// restTime is how long an account and its folders are kept open after its last session: clients that look once for new mail come back. restMost is how many
+// are at most.
+const (
+	restTime = time.Minute
+	restMost = 32
+)
 
 // open gives the account of somebody who logged in.
 func (srv *Server) open(id *login.Identity) (*shared, error) {
 	root, o := srv.Account(id)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if a := srv.accounts[root]; a != nil {
+	a := srv.accounts[root]
+	if a != nil && a.users == 0 && !a.Still() { // it was kept, and another has its place
+		srv.retire(a)
+		a = nil
+	}
+	if a != nil {
 		if srv.PerUser > 0 && a.users >= srv.PerUser {
 			return nil, front.ErrLimit
 		}
+		srv.rouse(a)
 		a.users++
 		return a, nil
 	}
@@ -87,7 +103,7 @@ func (srv *Server) open(id *login.Identity) (*shared, error) {
 	if srv.accounts == nil {
 		srv.accounts = map[string]*shared{}
 	}
-	a := &shared{Account: account, root: root, users: 1}
+	a = &shared{Account: account, root: root, users: 1, kept: o.Rest}
 	srv.accounts[root] = a
 	return a, nil
 }
@@ -96,8 +112,38 @@ func (srv *Server) open(id *login.Identity) (*shared, error) {
 func (srv *Server) leave(a *shared) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if a.users--; a.users == 0 {
+	if a.users--; a.users > 0 {
+		return
+	}
+	if a.kept <= 0 || srv.resting >= restMost {
 		delete(srv.accounts, a.root)
 		a.Account.Close()
+		return
 	}
+	srv.resting++
+	var t *time.Timer
+	t = time.AfterFunc(a.kept, func() {
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
+		if a.rest == t {
+			srv.retire(a)
+		}
+	})
+	a.rest = t
+}
+
+// rouse ends the rest of an account. srv.mu is held.
+func (srv *Server) rouse(a *shared) {
+	if a.rest != nil {
+		a.rest.Stop()
+		a.rest = nil
+		srv.resting--
+	}
+}
+
+// retire closes an account that rests. srv.mu is held.
+func (srv *Server) retire(a *shared) {
+	srv.rouse(a)
+	delete(srv.accounts, a.root)
+	a.Account.Close()
 }

@@ -61,6 +61,7 @@ func options(conf *config.Config, a *domains.Account) mailbox.Options {
 		ExpungedDays: conf.IMAPD.ExpungedDays,
 		Quota:        a.Quota,
 		LeaveNew:     conf.IMAPD.LeaveNew,
+		Rest:         restTime,
 		Stamp:        conf.Mail.Stamp,
 		Host:         conf.Hostname,
 	}

@@ -17,15 +17,16 @@ import (
 
 // Options is how an account's Maildir is laid out and shown; the same for every program that opens it.
 type Options struct {
-	Layout       string     // maildir++ or fs
-	Delimiter    byte       // of names: '/' or '.'
-	Prefix       string     // "" or "INBOX."
-	ExpungedDays int        // how long expunged mail is kept; 0 unlinks
-	Quota        int64      // octets, 0 none
-	LeaveNew     bool       // new/ stays new/ until a message is seen
-	Stamp        string     // as in package maildir: the store is mounted
-	Host         string     // for the names of messages that IMAP brings
-	UIDL         UIDLFormat // of the server whose mail is taken over
+	Layout       string        // maildir++ or fs
+	Delimiter    byte          // of names: '/' or '.'
+	Prefix       string        // "" or "INBOX."
+	ExpungedDays int           // how long expunged mail is kept; 0 unlinks
+	Quota        int64         // octets, 0 none
+	LeaveNew     bool          // new/ stays new/ until a message is seen
+	Stamp        string        // as in package maildir: the store is mounted
+	Host         string        // for the names of messages that IMAP brings
+	UIDL         UIDLFormat    // of the server whose mail is taken over
+	Rest         time.Duration // how long a folder stays open that nobody uses any more; 0 not at all
 }
 
 // Account is one user's tree of mailboxes. It is shared by all sessions of a process and safe for concurrent use.
@@ -112,9 +113,16 @@ func (a *Account) Folder(name string) (*Folder, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if f := a.folders[dir]; f != nil && f.still() {
-		f.users++
-		return f, nil
+	if f := a.folders[dir]; f != nil {
+		if f.still() {
+			f.rouse()
+			f.users++
+			return f, nil
+		}
+		if f.pause != nil {
+			f.rouse()
+			f.shut()
+		}
 	}
 	path := filepath.Join(a.root, dir)
 	disk, err := a.open(path)
@@ -177,9 +185,15 @@ func (f *Folder) Close() error {
 	a := f.account
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if f.users--; f.users > 0 {
+	if f.users--; f.users > 0 || f.rest() {
 		return nil
 	}
+	return f.shut()
+}
+
+// shut closes what the folder has open. a.mu is held.
+func (f *Folder) shut() error {
+	a := f.account
 	if a.folders[f.dir] == f {
 		delete(a.folders, f.dir)
 	}
@@ -203,8 +217,9 @@ func (f *Folder) Close() error {
 	return f.disk.Close()
 }
 
-// Close closes the account's directory; its folders are closed one by one before.
+// Close closes the account's directory, and the folders that rest; others are closed one by one before.
 func (a *Account) Close() error {
+	a.retireAll()
 	a.once.Do(func() {})
 	if a.above != nil {
 		a.above.Close()

@@ -21,6 +21,9 @@ type Folder struct {
 	dir     string // below the account's root, "." for INBOX
 	disk    durable.Disk
 	users   int // sessions, counted by the account
+	// pause closes the folder that nobody uses, when its time is over; nil when somebody does. Both are the account's, too
+	pause *time.Timer
+	over  time.Time
 	// filtering is set while mb-fts is made; like users it is the account's
 	filtering bool
 	keys      keyRoom // has a lock of its own, taken inside mu

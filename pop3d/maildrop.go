@@ -115,14 +115,16 @@ func (d *maildrop) octets(i int) (int64, error) {
 	if m.wire >= 0 {
 		return m.wire, nil
 	}
-	info, key, err := d.view.Stat(i)
-	if err != nil {
-		return 0, err
-	}
-	m.size = info.Size
-	if size, wire := maildir.Sizes(key); size == info.Size && wire >= size {
-		m.wire = wire
-		return wire, nil
+	if size, wire := d.view.Sizes(i); wire >= size && size >= 0 {
+		info, key, err := d.view.Stat(i)
+		if err != nil {
+			return 0, err
+		}
+		m.size = info.Size
+		if size, wire := maildir.Sizes(key); size == info.Size && wire >= size {
+			m.wire = wire
+			return wire, nil
+		}
 	}
 	file, err := d.view.Open(i)
 	if err != nil {
@@ -130,14 +132,10 @@ func (d *maildrop) octets(i int) (int64, error) {
 	}
 	defer file.Close()
 	wire := file.Wire
-	if file.Size > 0 {
-		var last [1]byte
-		if n, err := file.ReadAt(last[:], file.Size-1); n == 0 {
-			return 0, err
-		}
-		if last[0] != '\n' { // the last line is ended for the client
-			wire += 2
-		}
+	if ended, err := file.Ended(); err != nil {
+		return 0, err
+	} else if !ended { // the last line is ended for the client
+		wire += 2
 	}
 	m.size, m.wire = file.Size, wire
 	return wire, nil

@@ -20,6 +20,19 @@ type Message struct {
 	Size int64 // octets in the file
 	Wire int64 // octets with CRLF
 	file durable.File
+	last int16 // the last octet, -1 before it was looked at
+}
+
+// Ended reports whether the last line has its end, as that of a message that is empty has.
+func (m *Message) Ended() (bool, error) {
+	if m.last < 0 && m.Size > 0 {
+		var b [1]byte
+		if n, err := m.ReadAt(b[:], m.Size-1); n == 0 {
+			return false, err
+		}
+		m.last = int16(b[0])
+	}
+	return m.Size == 0 || m.last == '\n', nil
 }
 
 func (m *Message) Close() error { return m.file.Close() }
@@ -33,7 +46,7 @@ func (v *View) Open(i int) (*Message, error) {
 	if err != nil || m.Wire >= 0 {
 		return m, err
 	}
-	if m.Wire, err = countWire(m.file, m.Size); err != nil {
+	if m.Wire, m.last, err = countWire(m.file, m.Size); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -70,7 +83,7 @@ func (v *View) open(i int) (*Message, error) {
 		file.Close()
 		return nil, err
 	}
-	m := &Message{ReaderAt: file, Size: info.Size, Wire: -1, file: file}
+	m := &Message{ReaderAt: file, Size: info.Size, Wire: -1, file: file, last: -1}
 	if atomic.LoadInt64(&c.received[j]) == 0 {
 		atomic.StoreInt64(&c.received[j], info.ModTime.Unix())
 	}
@@ -105,6 +118,12 @@ func (v *View) Stat(i int) (info durable.Info, key string, err error) {
 func (v *View) Counted(i int) bool {
 	c, j := v.at(i)
 	return atomic.LoadInt64(&c.wire[j]) >= 0
+}
+
+// Sizes are what the message's key says of its size and that on the wire, -1 where it does not.
+func (v *View) Sizes(i int) (size, wire int64) {
+	c, j := v.at(i)
+	return maildir.Sizes(string(c.key(j)))
 }
 
 // Size is RFC822.SIZE: from the name, the index, or counted once.
@@ -147,16 +166,16 @@ var windows = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 func window() *[64 << 10]byte { return windows.Get().(*[64 << 10]byte) }
 
-// countWire is the octets of a file with CRLF line ends.
-func countWire(file io.ReaderAt, size int64) (int64, error) {
+// countWire is the octets of a file with CRLF line ends, and its last octet.
+func countWire(file io.ReaderAt, size int64) (wire int64, end int16, err error) {
 	buf := window()
 	defer windows.Put(buf)
-	wire := size
+	wire = size
 	last := byte(0)
 	for at := int64(0); at < size; {
 		n, err := file.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
 		if n == 0 {
-			return 0, err
+			return 0, -1, err
 		}
 		b := buf[:n]
 		wire += int64(bytes.Count(b, []byte{'\n'}))
@@ -169,7 +188,7 @@ func countWire(file io.ReaderAt, size int64) (int64, error) {
 		last = b[n-1]
 		at += int64(n)
 	}
-	return wire, nil
+	return wire, int16(last), nil
 }
 
 func (f *Folder) countWire(path string) (int64, error) {
@@ -182,7 +201,8 @@ func (f *Folder) countWire(path string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return countWire(file, info.Size)
+	wire, _, err := countWire(file, info.Size)
+	return wire, err
 }
 
 // sizeOf and wireOf are what the key says, -1 when it does not.

@@ -92,7 +92,7 @@ func (s *Signer) Answer(r signer.Request) ([]byte, error) {
 		domain = author.Domain
 	}
 	keys, err := s.keys(domain)
-	if err != nil {
+	if err != nil || r.Keys {
 		return nil, err
 	}
 	now := time.Now()

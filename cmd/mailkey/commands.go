@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/dns"
 	"pennypost/internal/escape"
 	"pennypost/mailkey"
@@ -60,7 +63,7 @@ func newApp() *cli.App {
 			command("remove", "DOMAIN SELECTOR", 2, 2, remove),
 			command("dns", "DOMAIN", 1, 1, records, append(host, asJSON, &cli.BoolFlag{Name: "lines"}, &cli.BoolFlag{Name: "zone"})...),
 			command("check", "DOMAIN", 1, 1, check, append(host, asJSON, resolver)...),
-			command("sign", "[DOMAIN]", 0, 1, sign),
+			command("sign", "[DOMAIN]", 0, 1, sign, &cli.PathFlag{Name: "listen", Usage: "answer deliver-remote at this socket"}),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("check") {
@@ -312,6 +315,16 @@ func printFinding(f mailkey.Finding) {
 
 func sign(t *tool) error {
 	s := &mailkey.Signer{Store: t.store}
+	if t.NArg() == 0 && t.conf.File != "" { // what it reads, deliver-remote passed on from everybody
+		if err := confine.Program("mailkey", t.conf, nil, t.Path("listen")); err != nil {
+			return err
+		}
+	}
+	if path := t.Path("listen"); path != "" {
+		ctx, stop := signal.NotifyContext(t.Context.Context, syscall.SIGTERM, os.Interrupt)
+		defer stop()
+		return s.Listen(ctx, path, func(err error) { failure(mailkey.Name{ASCII: path}, err) })
+	}
 	if t.NArg() == 0 {
 		return s.Serve(os.Stdin, os.Stdout)
 	}

@@ -48,6 +48,7 @@ type Client struct {
 	self    map[netip.Addr]bool // our own listeners' addresses
 	memory  memory
 	pool    pool
+	signs   *signs
 	signs   signs
 
 	validation validation

@@ -235,6 +235,7 @@ func newClient(t *testing.T, zone string, port int, change func(*config.Config))
 	conf.Remote.CommandTime = 3 * time.Second
 	conf.Remote.DataTime = 3 * time.Second
 	conf.SMTPD.MX = nil
+	conf.Remote.Sign = ""
 	conf.State = t.TempDir()
 	conf.DNS.Probe = ""
 	if change != nil {
@@ -251,6 +252,7 @@ func newClient(t *testing.T, zone string, port int, change func(*config.Config))
 // letter is a message to be delivered.
 type letter struct {
 	from, mail, text string
+	via              string // "submit"
 	raw              bool
 	rcpts            []string // "bob@example.test" or "bob@example.test NOTIFY=NEVER"
 }
@@ -265,6 +267,9 @@ func (l letter) file(t *testing.T, site string) (*order.Order, *os.File) {
 		to, params, _ := strings.Cut(r, " ")
 		env.Rcpts = append(env.Rcpts, queue.Rcpt{N: i + 1, To: path(to), Params: params})
 		o.Rcpts = append(o.Rcpts, order.Rcpt{Num: queue.Num{N: i + 1}, To: path(to)})
+	}
+	if l.via != "" {
+		env.Via = l.via
 	}
 	text := env.Append(nil)
 	o.Header = int64(len(text))

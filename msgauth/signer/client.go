@@ -4,40 +4,59 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 )
 
-// Client asks a process of its own, which is started when the first question comes and again after it has died.
-// It is safe for concurrent use.
+// Client asks a process of its own, which is started when the first question comes and again after it has died, or one that listens at a
+// socket. It is safe for concurrent use.
 type Client struct {
-	Path string   // of mailkey
-	Args []string // such as -c mail.toml sign
+	Socket string   // where it listens; "" it is started
+	Path   string   // of mailkey
+	Args   []string // such as -c mail.toml sign
 
 	mu      sync.Mutex
 	process *process
+	started time.Time
 }
 
 // process is one life of the signer.
 type process struct {
 	in      io.WriteCloser
 	out     *bufio.Writer
-	cmd     *exec.Cmd
+	kill    func()     // ends it at once
+	end     func()     // waits for the process, or closes the connection
 	mu      sync.Mutex // for writing, and for the order of waiting
 	waiting chan chan answer
 	dead    chan struct{} // closed when it answers no more
+	useful  bool          // it has answered once; read after dead
 }
 
-// maxWaiting is how many questions are under way at once.
-const maxWaiting = 64
+// maxWaiting is how many questions are under way at once, and pause how long one that dies at once is left alone.
+const (
+	maxWaiting = 64
+	pause      = time.Second
+)
 
 // errDead is the signer's end; the question may be asked again.
 var errDead = errors.New("the process that signs has ended")
 
-// Ask puts a question and waits for the answer. ErrNone is none; any other error is a reason to defer.
+// Ask puts a question and waits for the answer. ErrNone is none; any other error is a reason to defer. What was asked of a signer that died
+// is asked once more.
 func (c *Client) Ask(ctx context.Context, r Request) ([]byte, error) {
+	fields, err := c.ask(ctx, r)
+	if errors.Is(err, errDead) {
+		fields, err = c.ask(ctx, r)
+	}
+	return fields, err
+}
+
+func (c *Client) ask(ctx context.Context, r Request) ([]byte, error) {
 	if err := r.valid(); err != nil {
 		return nil, err
 	}
@@ -51,14 +70,21 @@ func (c *Client) Ask(ctx context.Context, r Request) ([]byte, error) {
 	case p.waiting <- wait:
 		if err = r.writeTo(p.out); err != nil {
 			p.in.Close() // nobody knows how much of the question was written; what was asked before is still answered
+			err = fmt.Errorf("%w: %w", errDead, err)
 		}
 	case <-p.dead:
 		err = errDead
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = p.late(ctx)
 	}
 	p.mu.Unlock()
 	if err != nil {
+		if errors.Is(err, errDead) { // the next is not to find it dying
+			select {
+			case <-p.dead:
+			case <-ctx.Done():
+			}
+		}
 		return nil, err
 	}
 	select {
@@ -72,8 +98,16 @@ func (c *Client) Ask(ctx context.Context, r Request) ([]byte, error) {
 			return nil, errDead
 		}
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, p.late(ctx)
 	}
+}
+
+// late ends a signer that has not answered in time: all who wait would wait as long. Who gives up for reasons of his own disturbs nobody.
+func (p *process) late(ctx context.Context) error {
+	if ctx.Err() == context.DeadlineExceeded {
+		p.kill()
+	}
+	return ctx.Err()
 }
 
 // running is the process, started where there is none.
@@ -83,21 +117,21 @@ func (c *Client) running() (*process, error) {
 	if p := c.process; p != nil {
 		select {
 		case <-p.dead:
+			if !p.useful && time.Since(c.started) < pause {
+				return nil, fmt.Errorf("%w as soon as it was started; see its message", errDead)
+			}
 		default:
 			return p, nil
 		}
 	}
-	p := &process{waiting: make(chan chan answer, maxWaiting), dead: make(chan struct{}), cmd: exec.Command(c.Path, c.Args...)}
-	p.cmd.Stderr = os.Stderr
-	var err error
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
+	p := &process{waiting: make(chan chan answer, maxWaiting), dead: make(chan struct{})}
+	start := p.start
+	if c.Socket != "" {
+		start = p.dial
 	}
-	out, err := p.cmd.StdoutPipe()
+	c.started = time.Now()
+	out, err := start(c)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
 	p.out = bufio.NewWriterSize(p.in, 64<<10)
@@ -106,6 +140,36 @@ func (c *Client) running() (*process, error) {
 	return p, nil
 }
 
+func (p *process) start(c *Client) (io.Reader, error) {
+	cmd := exec.Command(c.Path, c.Args...)
+	cmd.Stderr = os.Stderr
+	p.kill = func() { cmd.Process.Kill() }
+	p.end = func() { cmd.Wait() }
+	var err error
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	return out, cmd.Start()
+}
+
+func (p *process) dial(c *Client) (io.Reader, error) {
+	conn, err := net.DialTimeout("unix", c.Socket, pause)
+	if err != nil {
+		return nil, err
+	}
+	p.in, p.kill, p.end = half{conn.(*net.UnixConn)}, func() { conn.Close() }, func() { conn.Close() }
+	return conn, nil
+}
+
+// half is the end of a socket that questions go into: it can be closed while answers still come.
+type half struct{ *net.UnixConn }
+
+func (h half) Close() error { return h.CloseWrite() }
+
 // read hands the answers out in the order of the questions.
 func (p *process) read(b *bufio.Reader) {
 	for {
@@ -113,12 +177,13 @@ func (p *process) read(b *bufio.Reader) {
 		if err != nil {
 			break
 		}
+		p.useful = true
 		wait := <-p.waiting
 		wait <- a
 	}
 	close(p.dead)
 	p.in.Close()
-	p.cmd.Wait()
+	p.end()
 }
 
 // Close ends the process when it has answered what it was asked.
@@ -129,7 +194,11 @@ func (c *Client) Close() error {
 		return nil
 	}
 	err := c.process.in.Close()
-	<-c.process.dead
+	select {
+	case <-c.process.dead:
+	case <-time.After(10 * pause):
+		c.process.kill()
+	}
 	c.process = nil
 	return err
 }

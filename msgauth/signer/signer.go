@@ -4,10 +4,13 @@ strangers never sees a key, and the one with the keys sees no network, no spool 
 
 	sign DOMAIN LIFETIME OCTETS BODYHASH LF header     DKIM-Signature fields for DOMAIN; - is the domain in From
 	seal DOMAIN HOST     OCTETS BODYHASH LF header     the next ARC set, of what HOST found
+	keys DOMAIN LF                                     ok 0 if it has keys, none if not: asked before a message is hashed in vain
 
 	ok OCTETS LF fields         to stand on top of the message, lines ending in LF
 	none WHY LF                 there is no key for the domain, or nothing to sign
 	error WHY LF                try later
+
+The pipe may be a socket: mailkey sign --listen runs under a uid of its own, which alone reads the keys.
 
 LIFETIME is seconds, 0 for ever. BODYHASH is SHA-256 of the body in relaxed form, as base64. Answers come in the order of the requests; who asks
 need not wait for one before the next.
@@ -34,6 +37,7 @@ var ErrNone = errors.New("not signed")
 // Request is one question.
 type Request struct {
 	Seal     bool
+	Keys     bool   // only whether Domain has keys
 	Domain   string // an A-label; "" is the one in From, for Sign alone
 	Host     string // Seal: whose Authentication-Results to seal
 	Lifetime time.Duration
@@ -45,7 +49,7 @@ const maxLine = 1024
 
 // valid reports what cannot be written down.
 func (r Request) valid() error {
-	if strings.ContainsAny(r.Domain+r.Host, " \n") || r.Seal && (r.Host == "" || r.Domain == "") || len(r.Domain)+len(r.Host) > maxLine/2 {
+	if strings.ContainsAny(r.Domain+r.Host, " \n") || r.Seal && (r.Host == "" || r.Domain == "") || r.Keys && r.Domain == "" || len(r.Domain)+len(r.Host) > maxLine/2 {
 		return errors.New("no name: " + strconv.Quote(r.Domain+" "+r.Host))
 	}
 	return nil
@@ -53,6 +57,10 @@ func (r Request) valid() error {
 
 // writeTo writes the request.
 func (r Request) writeTo(w *bufio.Writer) error {
+	if r.Keys {
+		fmt.Fprintf(w, "keys %s\n", r.Domain)
+		return w.Flush()
+	}
 	verb, domain, how := "sign", r.Domain, strconv.FormatInt(int64(r.Lifetime/time.Second), 10)
 	if r.Seal {
 		verb, how = "seal", r.Host
@@ -72,6 +80,9 @@ func readRequest(b *bufio.Reader) (r Request, err error) {
 		return r, err
 	}
 	words := strings.Split(line, " ")
+	if len(words) == 2 && words[0] == "keys" {
+		return Request{Keys: true, Domain: words[1]}, nil
+	}
 	if len(words) != 5 || words[0] != "sign" && words[0] != "seal" {
 		return r, errors.New("not a request: " + strconv.Quote(line))
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -31,6 +32,8 @@ func TestMain(m *testing.M) {
 		buf := make([]byte, 4096)
 		n, _ := r.Read(buf)
 		os.Stdout.Write(buf[:n])
+	case "hang":
+		time.Sleep(time.Minute)
 	}
 	os.Exit(0)
 }
@@ -104,24 +107,76 @@ func TestNoneAndError(t *testing.T) {
 	}
 }
 
-// A signer that dies is started again; who was waiting is told.
+// A signer that dies is started again, and who waited asks the next one.
 func TestRestart(t *testing.T) {
 	c := client(t, "die")
-	answered, told := 0, 0
-	for range 10 {
-		_, err := c.Ask(context.Background(), Request{Domain: "a.example", Digest: digest("a")})
-		if err == nil {
-			answered++
-		} else if told++; errors.Is(err, ErrNone) {
-			t.Error(err)
+	for i := range 10 {
+		if _, err := c.Ask(context.Background(), Request{Domain: "a.example", Digest: digest("a")}); err != nil {
+			t.Errorf("%d: %v", i, err)
 		}
-	}
-	if answered < 2 {
-		t.Errorf("%d answered, %d told", answered, told)
 	}
 	c = &Client{Path: "/nowhere/mailkey"}
 	if _, err := c.Ask(context.Background(), Request{Domain: "a.example"}); err == nil {
 		t.Error("no program, no error")
+	}
+}
+
+// One that dies without an answer is not started again and again by a queue full of mail.
+func TestDiesAtOnce(t *testing.T) {
+	c := &Client{Path: "/bin/false"}
+	for range 100 {
+		if _, err := c.Ask(context.Background(), Request{Domain: "a.example", Digest: digest("a")}); err == nil || errors.Is(err, ErrNone) {
+			t.Fatal(err)
+		}
+	}
+	first := c.started
+	c.Ask(context.Background(), Request{Domain: "a.example", Digest: digest("a")})
+	if !c.started.Equal(first) && time.Since(first) < pause {
+		t.Error("started again at once")
+	}
+}
+
+// One that answers nothing is ended, so that those who wait behind the first do not wait as long again.
+func TestHangs(t *testing.T) {
+	c := client(t, "hang")
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Ask(ctx, Request{Keys: true, Domain: "a.example"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	<-c.process.dead
+}
+
+// At a socket it is the same.
+func TestSocket(t *testing.T) {
+	socket := t.TempDir() + "/sign"
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			Serve(conn, conn, echo)
+			conn.Close()
+		}
+	}()
+	c := &Client{Socket: socket}
+	for range 3 {
+		got, err := c.Ask(context.Background(), Request{Domain: "a.example", Digest: digest("abc")})
+		if err != nil || !strings.HasPrefix(string(got), "X: false a.example") {
+			t.Errorf("%q %v", got, err)
+		}
+		if got, err := c.Ask(context.Background(), Request{Keys: true, Domain: "nobody.example"}); !errors.Is(err, ErrNone) {
+			t.Errorf("%q %v", got, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -149,6 +204,7 @@ func TestBadRequests(t *testing.T) {
 
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte("sign a.example 0 1 n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\nx"))
+	f.Add([]byte("keys a.example\n"))
 	f.Add([]byte("seal a.example mx.example 0 n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		Serve(bytes.NewReader(in), io.Discard, echo)

@@ -21,6 +21,7 @@ package confine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -146,7 +147,19 @@ const (
 	run = read | sys.AccessFSExecute
 )
 
-// rules are r in Landlock's words; what is not there is left out, for a rule needs its file.
+// there is path, or where it is not there the directory above in which the program will make it: a rule is about what is there, and a
+// host that mailsetup has made has all of it.
+func there(path string) string {
+	for range 2 {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+	return path
+}
+
+// rules are r in Landlock's words; what is not there and not the program's to make is left out.
 func (r Rights) rules() (all []landlock.Rule) {
 	allow := func(paths []string, dir, file landlock.AccessFSSet) {
 		for _, path := range paths {
@@ -160,7 +173,9 @@ func (r Rights) rules() (all []landlock.Rule) {
 		}
 	}
 	allow(r.Read, list, read)
-	allow(r.Write, list|fill|tree, read|fill)
+	for _, path := range r.Write {
+		allow([]string{there(path)}, list|fill|tree, read|fill)
+	}
 	allow(r.Append, 0, read|fill)
 	allow(r.Link, read|fill|sys.AccessFSRefer, 0)
 	allow(r.Exec, list|sys.AccessFSExecute, run)

@@ -251,6 +251,10 @@ func sends(c *config.Config) Rights {
 // starts: what queue-run starts has its rights at most, so it keeps what they need. A worker that is running already needs nothing of ours.
 func starts(c *config.Config) Rights {
 	r := unixUsers()
+	if all, err := config.Load(c.File, "mail", "local", "remote", "dns", "tls", "route", "sender"); err == nil { // what queue-run itself does not read
+		all.Transport, all.Queue = c.Transport, c.Queue
+		c = all
+	}
 	if len(c.Transport) > 0 {
 		return Rights{AllFiles: true, AllExec: true, AllPorts: true}
 	}
@@ -267,6 +271,7 @@ func starts(c *config.Config) Rights {
 		r = r.add(common(w.program, c)).add(w.needs(c))
 		if self, err := os.Executable(); err == nil {
 			r.Exec = append(r.Exec, filepath.Dir(self))
+			r.Read = append(r.Read, "/proc") // where a worker built with cgo finds its threads
 		}
 	}
 	return r

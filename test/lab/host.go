@@ -63,7 +63,8 @@ func (l *Lab) AddHost(name, ip string, users ...string) (*Host, error) {
 	if err := l.Name(name, ip); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"etc/domains/" + name + "/users", "spool", "state", "run", "mail"} {
+	for _, dir := range []string{"etc/domains/" + name + "/users", "spool", "state", "run", "mail", "run/sources/smtpd", "run/sources/imapd", "run/sources/pop3d",
+		"run/sources/maillogin"} {
 		if err := os.MkdirAll(filepath.Join(h.Dir, dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -183,6 +184,9 @@ func (h *Host) writeConfig() error {
 	set("remote.port", strconv.Itoa(h.lab.Base+25))
 	set("remote.sources", "["+quote(h.IP)+"]")
 	set("smtpd.trusted_networks", `["127.0.0.0/8"]`) // tests open many connections
+	for _, program := range []string{"imapd", "pop3d", "maillogin"} {
+		set(program+".connect_rate", `"none"`)
+	}
 	set("remote.refuse_networks", "[]")
 	set("smtpd.trust", quote("trust"))
 	for _, s := range Services {

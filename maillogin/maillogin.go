@@ -96,6 +96,7 @@ func (srv *Server) Listen(ctx context.Context, m *config.Maillogin, flags []stri
 			srv.Log.Start(name, l.Addr().String())
 		}
 	}
+	go tidy(ctx)
 	return listen.ServeAll(ctx, listeners, srv.Limits, func(service string, c net.Conn) { srv.Handle(ctx, c, service) }, refuse)
 }
 

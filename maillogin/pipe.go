@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"net"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,8 +27,8 @@ const (
 )
 
 var (
-	upBuffers   = sync.Pool{New: func() any { return new([16 << 10]byte) }} // a TLS record
-	downBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }} // what imapd writes at once
+	upBuffers   = sync.Pool{New: func() any { return new([16 << 10]byte) }}  // a TLS record
+	downBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }} // a long answer, in few calls
 )
 
 // newPipe is a pipe, and the descriptor of its far end.
@@ -34,6 +37,7 @@ func newPipe(client *tls.Conn) (*pipe, *os.File, error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
+	unix.SetsockoptInt(fds[1], unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20) // imapd need not wait for us at every turn; the kernel takes less if it must
 	ours, theirs := os.NewFile(uintptr(fds[0]), "session"), os.NewFile(uintptr(fds[1]), "session")
 	server, err := net.FileConn(ours)
 	ours.Close()
@@ -44,8 +48,36 @@ func newPipe(client *tls.Conn) (*pipe, *os.File, error) {
 	return &pipe{client, server.(*net.UnixConn)}, theirs, nil
 }
 
+// arrivals counts sessions that have begun. A handshake leaves much garbage, and a server whose sessions all wait would never collect it.
+var arrivals atomic.Int64
+
+// tidy collects it when many have come and the rush is over, until ctx ends.
+func tidy(ctx context.Context) {
+	const many = 100
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	var tidied, seen int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := arrivals.Load()
+		if now == seen && now-tidied >= many {
+			for range 3 { // a stack that a handshake has made large is halved each time
+				runtime.GC()
+			}
+			debug.FreeOSMemory()
+			tidied = now
+		}
+		seen = now
+	}
+}
+
 // run copies. Whichever end goes first, the other is told: the server by the end of what it reads, the client by the end of TLS.
 func (p *pipe) run(ctx context.Context) {
+	arrivals.Add(1)
 	stop := context.AfterFunc(ctx, func() { p.client.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	done := make(chan struct{})
@@ -99,10 +131,10 @@ func (p *pipe) down() {
 	}
 	for {
 		var n int
-		var buf *[64 << 10]byte
+		var buf *[256 << 10]byte
 		err := raw.Read(func(fd uintptr) bool {
 			if buf == nil {
-				buf = downBuffers.Get().(*[64 << 10]byte)
+				buf = downBuffers.Get().(*[256 << 10]byte)
 			}
 			for {
 				var err error

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -55,11 +56,14 @@ func Write(c *net.UnixConn, text string, file syscall.Conn) error {
 	return err
 }
 
+var buffers = sync.Pool{New: func() any { return new([Longest + 1]byte) }}
+
 // Receive waits for a packet. Its descriptors close at exec(2) and are the caller's.
 func Receive(c *net.UnixConn) (line string, files []*os.File, err error) {
-	text := make([]byte, Longest+1)
+	text := buffers.Get().(*[Longest + 1]byte)
+	defer buffers.Put(text)
 	rights := make([]byte, unix.CmsgSpace(4*mostFiles))
-	n, on, flags, _, err := c.ReadMsgUnix(text, rights)
+	n, on, flags, _, err := c.ReadMsgUnix(text[:], rights)
 	if err != nil {
 		return "", nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
@@ -55,5 +56,6 @@ func start(c *cli.Context) error {
 	if err = confine.Unless(err, "queue-run", conf, log); err != nil {
 		return err
 	}
+	runner.Alive = func() { daemon.SdNotify(false, "READY=1\nWATCHDOG=1") }
 	return runner.Run(ctx)
 }

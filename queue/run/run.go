@@ -65,6 +65,7 @@ type Runner struct {
 	Log       *maillog.Log
 	Once      bool // leave when nothing is due and nothing in flight
 	DryRun    io.Writer
+	Alive     func() // called by the loop every ten seconds, for a watchdog; nil: nobody asks
 
 	start    time.Time // monotonic; site.Time counts from here
 	messages map[string]*message
@@ -257,6 +258,9 @@ func (r *Runner) loop(ctx context.Context) error {
 			r.event(e)
 		case <-timer.C:
 		case <-second.C:
+			if sweeps%20 == 0 && r.Alive != nil {
+				r.Alive()
+			}
 			r.steer()
 			r.wantGlance()
 			if sweeps++; sweeps%2 == 0 {

@@ -67,7 +67,9 @@ func (r reader) Read(p []byte) (int, error) {
 	if err := r.s.flush(); err != nil {
 		return 0, err
 	}
-	r.s.conn.SetReadDeadline(time.Now().Add(r.s.srv.idle()))
+	if r.s.in.Buffered() == 0 { // else it is the middle of a line, whose time runs (S076)
+		r.s.conn.SetReadDeadline(time.Now().Add(r.s.srv.idle()))
+	}
 	if r.s.stopping.Load() {
 		return 0, os.ErrDeadlineExceeded
 	}

@@ -60,8 +60,8 @@ bench-peers: build packages ## Pennypost beside Postfix and Dovecot in turns on 
 	$(GO) run ./test/bench peers --bin bin $(BENCH_ARGS)
 	$(GO) run ./test/bench boxes --bin bin $(BENCH_ARGS)
 
-soak: ## half an hour of processes on one Maildir, kill -9 and deleted caches: nothing lost, nothing renumbered; SOAK_TIME=5m
-	PENNYPOST_SOAK=$(SOAK_TIME) $(GO) test -count=1 -timeout 0 -run '^TestSoak$$' -v ./maildir/mailbox
+soak: build ## half an hour of programs on one Maildir, kill -9 and deleted caches: nothing lost, nothing renumbered; SOAK_TIME=5m
+	PENNYPOST_SOAK=$(SOAK_TIME) $(GO) test -count=1 -timeout 0 -run '^TestSoak$$' -v ./maildir/mailbox ./test/soak
 
 soak-free: build ## shows that a day of restarts and kill -9 leaves nothing behind: SOAK_ARGS="--minutes 30"
 	$(GO) run ./test/bench soak --bin bin $(SOAK_ARGS)

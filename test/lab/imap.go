@@ -167,20 +167,27 @@ func (c *IMAP) Done() ([]string, error) {
 
 // RunIMAP starts a program that speaks IMAP on its descriptors 0 and 1, as ssh would, and ends with the session.
 func RunIMAP(argv ...string) (*IMAP, error) {
+	c, _, err := RunIMAPPid(argv...)
+	return c, err
+}
+
+// RunIMAPPid also says which process it is.
+func RunIMAPPid(argv ...string) (*IMAP, int, error) {
 	client, server := net.Pipe()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	go func() { io.Copy(in, server); in.Close() }()
 	go func() { io.Copy(server, out); cmd.Wait(); server.Close() }()
-	return NewIMAP(client)
+	c, err := NewIMAP(client)
+	return c, cmd.Process.Pid, err
 }

@@ -94,7 +94,11 @@ func (p *Pair) fill(name string, text []byte, mode fs.FileMode) error {
 		return err
 	}
 	if _, err = f.Write(text); err == nil && mode == 0o600 && p.readers >= 0 {
-		if err = os.Lchown(filepath.Join(p.Dir, name), 0, p.readers); err == nil {
+		owner := -1 // ours
+		if os.Geteuid() == 0 {
+			owner = 0
+		}
+		if err = os.Lchown(filepath.Join(p.Dir, name), owner, p.readers); err == nil {
 			if c, ok := p.disk.(durable.Chmoder); ok {
 				err = c.Chmod(name, 0o640)
 			}

@@ -227,8 +227,8 @@ func delivers(c *config.Config) Rights {
 
 // sends: to the ports of other hosts, which are few.
 func sends(c *config.Config) Rights {
-	r := asks(c).add(Rights{Connect: []int{c.Remote.Port, 25, 443}, Listen: []int{0}}) // port 0: bound to one of remote.sources
-	if c.Remote.Sign != "" && !strings.HasPrefix(c.Remote.Sign, "unix:") { // mailkey, which it starts
+	r := asks(c).add(Rights{Connect: []int{c.Remote.Port, 25, 443, c.Remote.STSPort}, Listen: []int{0}}) // port 0: bound to one of remote.sources
+	if c.Remote.Sign != "" && !strings.HasPrefix(c.Remote.Sign, "unix:") {                               // mailkey, which it starts
 		program := c.Remote.Sign
 		if self, err := os.Executable(); err == nil && !strings.Contains(program, "/") {
 			program = self
@@ -244,6 +244,11 @@ func sends(c *config.Config) Rights {
 				}
 			}
 		}
+	}
+	if sign := c.Remote.Sign; sign == "mailkey" {
+		r = r.add(beside())
+	} else if sign != "" && !strings.HasPrefix(sign, "unix:") {
+		return Rights{AllFiles: true, AllExec: true, AllPorts: true}
 	}
 	return r
 }
@@ -268,11 +273,15 @@ func starts(c *config.Config) Rights {
 		if w.worker != w.program { // somebody's own
 			return Rights{AllFiles: true, AllExec: true, AllPorts: true}
 		}
-		r = r.add(common(w.program, c)).add(w.needs(c))
-		if self, err := os.Executable(); err == nil {
-			r.Exec = append(r.Exec, filepath.Dir(self))
-			r.Read = append(r.Read, "/proc") // where a worker built with cgo finds its threads
-		}
+		r = r.add(common(w.program, c)).add(w.needs(c)).add(beside())
+	}
+	return r
+}
+
+// beside are our own programs; one built with cgo looks for its threads in /proc.
+func beside() (r Rights) {
+	if self, err := os.Executable(); err == nil {
+		r = Rights{Exec: []string{filepath.Dir(self)}, Read: []string{"/proc"}}
 	}
 	return r
 }

@@ -289,3 +289,71 @@ func exists(file string) bool {
 	_, err := os.Stat(file)
 	return err == nil
 }
+
+// TestS082Descriptors: a server that has run out of descriptors turns new clients away, serves those it has, burns no processor, and goes on
+// when some leave.
+func TestS082Descriptors(t *testing.T) {
+	r := flooded(t, nil)
+	bin, _ := lab.Bin()
+	addr := fmt.Sprintf("127.0.0.1:%d", r.lab.Base+901)
+	cmd := exec.Command("sh", "-c", `ulimit -n 40 && exec "$0" "$@"`, filepath.Join(bin, "smtpd"), "-c", r.host.Config(), "--listen", "mx="+addr)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	var first net.Conn
+	err := lab.Until(20*time.Second, func() error {
+		c, line := r.hostile("127.0.0.1", addr)
+		if !strings.HasPrefix(line, "220") {
+			return fmt.Errorf("%q", line)
+		}
+		first = c
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := cpuTime(cmd.Process.Pid)
+	var open []net.Conn
+	refused := 0
+	for range 100 {
+		d := net.Dialer{Timeout: 20 * time.Second}
+		c, err := d.Dial("tcp", addr)
+		if err != nil {
+			continue
+		}
+		c.SetDeadline(time.Now().Add(time.Second))
+		if line, _ := bufio.NewReader(c).ReadString('\n'); strings.HasPrefix(line, "421") {
+			refused++
+		}
+		open = append(open, c)
+	}
+	if refused == 0 {
+		t.Error("nobody was turned away with a word")
+	}
+	if used := cpuTime(cmd.Process.Pid) - before; used > 1000 { // in hundredths of a second; a spin would take more in the time above
+		t.Errorf("%d hundredths of a second of processor", used)
+	}
+	first.SetDeadline(time.Now().Add(20 * time.Second))
+	io.WriteString(first, "HELO x\r\nQUIT\r\n")
+	if text, _ := io.ReadAll(first); !strings.Contains(string(text), "221") {
+		t.Errorf("who was there: %q", text)
+	}
+	for _, c := range open {
+		c.Close()
+	}
+	err = lab.Until(20*time.Second, func() error { return sendFrom("127.0.0.1", addr, "a@elsewhere.test", "bob@demo.test", "after") })
+	if err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// cpuTime is what a process has used, in hundredths of a second.
+func cpuTime(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	words := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var user, system int
+	fmt.Sscan(words[11], &user)
+	fmt.Sscan(words[12], &system)
+	return user + system
+}

@@ -190,7 +190,7 @@ func (s *Server) check(q ask.Question) (yes bool, err error) {
 	}
 	var exit *exec.ExitError
 	switch {
-	case err == nil:
+	case err == nil || errors.Is(err, exec.ErrWaitDelay): // it ended well; something it started had its standard error
 		return true, nil
 	case ctx.Err() != nil:
 		return false, fmt.Errorf("no answer in %v", checkTime)

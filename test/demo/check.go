@@ -94,6 +94,8 @@ var facts = []fact{
 	{"an unknown user is refused in the session", unknownUser},
 	{"a stranger's mail for others is refused", noRelay},
 	{"it was judged on the way in, and the verdict is on top of it", verdicts},
+	{"it carries two signatures of its domain, and both are good: dkim=pass twice", signedTwice},
+	{"DNS has all that mailkey dns prints: mailkey check says so of both domains", recordsGreen},
 	{"mail that pretends to be from a protected domain is refused with the reason", spoofed},
 	{"alice cannot send as bob", checkSender},
 	{"a bare LF before a dot is refused and ends nothing", bareLF},

@@ -32,7 +32,7 @@ type User struct {
 
 // Users are the uids. mailqueue is in the group of each producer, to take what they bring.
 var Users = []User{
-	{"mailin", "Pennypost, smtpd", []string{"mailmsg", "mailauth", "mailtls"}},
+	{"mailin", "Pennypost, smtpd", []string{"mailmsg", "mailtls"}},
 	{"maillogin", "Pennypost, TLS and login", []string{"mailtls"}},
 	{"mailauth", "Pennypost, credentials", nil},
 	{"mailpick", "Pennypost, queue-pickup", []string{"maildrop"}},
@@ -44,7 +44,7 @@ var Users = []User{
 	{"mailweb", "Pennypost, pages", []string{"mailtls"}},
 	{"mailgetent", "Pennypost, who is a Unix user", nil},
 	{"mailpam", "Pennypost, passwords of Unix users", []string{"shadow"}},
-	{"vmail", "Pennypost, mailboxes of virtual users", []string{"mailmsg", "mailauth", "mailtls"}},
+	{"vmail", "Pennypost, mailboxes of virtual users", []string{"mailmsg", "mailtls"}},
 	{"mailcmd", "Pennypost, programs of virtual users", nil},
 	{"maillist", "Pennypost, mailing lists", nil},
 	{"mailarch", "Pennypost, archive", nil},
@@ -125,11 +125,17 @@ var (
 		{"getent", dir | 0o755, "mailgetent", "mailgetent", "where mailgetent makes its socket; it answers our users only"},
 		{"pam", dir | gid | 0o750, "mailpam", "mailauth", "where pamcheck makes its socket"},
 		{"sign", dir | gid | 0o750, "mailsign", "mailout", "where mailkey sign --listen makes its socket"},
+		{"login", dir | 0o755, "mailauth", "mailauth", "where mailauthd makes its socket; it asks who is there"},
+		{"sessions", dir | gid | 0o750, "vmail", "mailauth", "where imapd and pop3d make the sockets at which mailauthd hands sessions over"},
 		{"sources", dir | 0o755, "root", "root", "who is connected to which service, and how often they came"},
 		{"sources/smtpd", dir | gid | 0o750, "mailin", "mailread", ""},
 		{"sources/imapd", dir | gid | 0o750, "vmail", "mailread", ""},
 		{"sources/pop3d", dir | gid | 0o750, "vmail", "mailread", ""},
 		{"sources/maillogin", dir | gid | 0o750, "maillogin", "mailread", ""},
+		{"login.sock", fs.ModeSocket | 0o666, "mailauth", "mailauth", ""},
+		{"imapd.sock", fs.ModeSocket | 0o660, "vmail", "mailauth", ""},
+		{"pop3d.sock", fs.ModeSocket | 0o660, "vmail", "mailauth", ""},
+		{"become.sock", fs.ModeSocket | 0o666, "root", "root", "it obeys mailauthd and queue-run only"},
 		{"deliver-local.sock", fs.ModeSocket | 0o660, "vmail", "mailqueue", ""},
 		{"deliver-remote.sock", fs.ModeSocket | 0o660, "mailout", "mailqueue", ""},
 	}

@@ -75,6 +75,7 @@ var owners = []struct {
 	{"golang.org/x/crypto/argon2", []string{"login/...", "mailuser/...", "test/..."}},
 	{"blitiri.com.ar/go/spf", []string{"msgauth"}},
 	{"github.com/mholt/acmez", []string{"mailcert"}},
+	{"github.com/ebitengine/purego", []string{"pamcheck"}}, // C code, in a process that checks one password
 	{"github.com/xdg-go/scram", []string{"login/...", "mailuser/..."}},
 	{"github.com/landlock-lsm/go-landlock", []string{"internal/confine"}},
 	{"github.com/coreos/go-systemd", []string{"internal/listen", "cmd/..."}},

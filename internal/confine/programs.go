@@ -228,13 +228,6 @@ func delivers(c *config.Config) Rights {
 // sends: to the ports of other hosts, which are few.
 func sends(c *config.Config) Rights {
 	r := asks(c).add(Rights{Connect: []int{c.Remote.Port, 25, 443, c.Remote.STSPort}, Listen: []int{0}}) // port 0: bound to one of remote.sources
-	if c.Remote.Sign != "" && !strings.HasPrefix(c.Remote.Sign, "unix:") {                               // mailkey, which it starts
-		program := c.Remote.Sign
-		if self, err := os.Executable(); err == nil && !strings.Contains(program, "/") {
-			program = self
-		}
-		r.Exec = append(r.Exec, filepath.Dir(program))
-	}
 	for _, list := range []map[string]config.Route{c.Routes, c.Senders} {
 		for _, route := range list {
 			r.Read = append(r.Read, around(route.PasswordFile)...)

@@ -51,7 +51,8 @@ func (r *Report) Results() Results {
 	if r.DMARC.Override != "" {
 		why += "; " + r.DMARC.Override
 	}
-	add("dmarc", r.DMARC.Result, why, Prop{"header", "from", r.DMARC.Domain}, Prop{"policy", "dmarc", string(r.DMARC.Policy)})
+	add("dmarc", r.DMARC.Result, why, Prop{"header", "from", r.DMARC.Domain}, Prop{"policy", "dmarc", string(r.DMARC.Policy)},
+		Prop{"policy", "display", r.Author.Claims}) // what somebody who sees only names would take for the author (S056)
 	return out
 }
 

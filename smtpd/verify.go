@@ -23,12 +23,11 @@ import (
 //
 // The client waits for none of it but what is still missing at the end.
 
-const (
-	// verdictTime is how long the end of a message waits for DNS; what is missing then is a temporary error.
-	verdictTime = 30 * time.Second
-	// verdictRoom is what a message that does not fit into memory leaves open for the verdict, in octets.
-	verdictRoom = 3072
-)
+// verdictTime is how long the end of a message waits for DNS; what is missing then is a temporary error. Tests shorten it.
+var verdictTime = 30 * time.Second
+
+// verdictRoom is what a message that does not fit into memory leaves open for the verdict, in octets.
+const verdictRoom = 3072
 
 // judging is the work on one message.
 type judging struct {

@@ -7,7 +7,10 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 MANDIR  ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSCONFDIR ?= /etc
 DESTDIR ?=
+BIN     ?= bin
 export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -tags=urfave_cli_no_docs
 
@@ -15,8 +18,9 @@ PACKAGES = ./...
 PROGRAMS = $(notdir $(wildcard cmd/*))
 DEMO_ARGS ?=
 SOAK_TIME ?= 30m
+DEB_VERSION ?= 0.1~$(shell git log -1 --format=%cd --date=format:%Y%m%d%H%M 2>/dev/null || echo 0)
 
-.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak soak-free install uninstall clean help
+.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak soak-free install install-files uninstall deb exposure clean help
 
 all: build
 
@@ -66,20 +70,36 @@ soak: build ## half an hour of programs on one Maildir, kill -9 and deleted cach
 soak-free: build ## shows that a day of restarts and kill -9 leaves nothing behind: SOAK_ARGS="--minutes 30"
 	$(GO) run ./test/bench soak --bin bin $(SOAK_ARGS)
 
-install: build ## PREFIX=/usr/local DESTDIR=
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/pennypost
-	for p in $(filter-out maildemo,$(PROGRAMS)); do install -m 755 bin/$$p $(DESTDIR)$(PREFIX)/sbin/$$p || exit 1; done
+install: build install-files ## PREFIX=/usr/local DESTDIR=; then mailsetup
+
+# what the package has too: programs, pages, units, run scripts, examples
+install-files:
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/pennypost $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/pam.d
+	for p in $(filter-out maildemo,$(PROGRAMS)); do install -m 755 $(BIN)/$$p $(DESTDIR)$(PREFIX)/sbin/$$p || exit 1; done
 	for s in 1 5 7 8; do for m in man/*.$$s; do [ -e $$m ] || continue; install -D -m 644 $$m $(DESTDIR)$(MANDIR)/man$$s/$${m#man/} || exit 1; done; done
 	rm -f $(DESTDIR)$(MANDIR)/man1/maildemo.1
-	install -m 644 etc/mail.toml $(DESTDIR)$(PREFIX)/share/pennypost/mail.toml
+	install -m 644 etc/mail.toml etc/inetd.conf $(DESTDIR)$(PREFIX)/share/pennypost/
+	install -m 755 etc/tcpserver $(DESTDIR)$(PREFIX)/share/pennypost/
+	cp -R etc/runit $(DESTDIR)$(PREFIX)/share/pennypost/
+	[ -e $(DESTDIR)$(SYSCONFDIR)/pam.d/pennypost ] || install -m 644 etc/pam.d/pennypost $(DESTDIR)$(SYSCONFDIR)/pam.d/pennypost
+	cp -R etc/systemd/* $(DESTDIR)$(UNITDIR)/
+	for u in $(DESTDIR)$(UNITDIR)/pennypost*.service; do sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|' $$u || exit 1; done
 
 uninstall:
 	for p in $(PROGRAMS); do rm -f $(DESTDIR)$(PREFIX)/sbin/$$p; done
 	for m in man/*.[1578]; do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$${m#man/}; done
-	rm -rf $(DESTDIR)$(PREFIX)/share/pennypost
+	rm -rf $(DESTDIR)$(PREFIX)/share/pennypost $(DESTDIR)$(UNITDIR)/pennypost*
+
+deb: ## a Debian package in build/, with dpkg-deb alone; DEB_VERSION=
+	$(GO) build -buildvcs=false -ldflags='-s -w' -o build/bin/ ./cmd/...
+	sh etc/debian/build.sh build/bin $(DEB_VERSION) build/pennypost_$(DEB_VERSION)_$$(dpkg --print-architecture).deb
+	@ls -l build/*_$(DEB_VERSION)_*.deb
+
+exposure: ## what systemd thinks of our units: pennypost-security(7)
+	@$(GO) test -count=1 -v -run 'TestExposure' ./test/units | sed -n 's/^ *units_test.go:[0-9]*: //p'
 
 clean:
-	rm -rf bin demo
+	rm -rf bin build demo
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14

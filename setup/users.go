@@ -31,6 +31,16 @@ var System = Host{uids.System, func(name string) (names []string, err error) {
 	return names, err
 }}
 
+// Names prints all users and groups of the table, a line each: "user NAME", "group NAME".
+func Names(w io.Writer) {
+	for _, u := range uids.Users {
+		fmt.Fprintln(w, "user", u.Name)
+	}
+	for _, g := range uids.Groups {
+		fmt.Fprintln(w, "group", g.Name)
+	}
+}
+
 // Users prints the shell commands that make the users and groups of the table that are missing. It returns how many.
 func Users(w io.Writer, h Host) (n int) {
 	say := func(format string, args ...any) {

@@ -23,6 +23,7 @@ func main() {
 		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "say what would be done, do nothing"},
 		&cli.BoolFlag{Name: "user-mode", Usage: "everything belongs to the caller"},
 		&cli.PathFlag{Name: "sample", Usage: "what a missing mail.toml is copied from"},
+		&cli.BoolFlag{Name: "names", Usage: "print all users and groups, and leave"},
 		&cli.BoolFlag{Name: "users", Usage: "print the commands that make missing users and groups, and leave"},
 	}}
 	err := app.Run(os.Args)
@@ -43,6 +44,10 @@ func main() {
 }
 
 func run(c *cli.Context) error {
+	if c.Bool("names") {
+		setup.Names(c.App.Writer)
+		return nil
+	}
 	if c.Bool("users") {
 		setup.Users(c.App.Writer, setup.System)
 		return nil

@@ -24,6 +24,7 @@ type Options struct {
 	Quota        int64         // octets, 0 none
 	LeaveNew     bool          // new/ stays new/ until a message is seen
 	Stamp        string        // as in package maildir: the store is mounted
+	Own          bool          // of the Unix user we run as: folder symlinks are followed, group-shared folders stay shared
 	Host         string        // for the names of messages that IMAP brings
 	UIDL         UIDLFormat    // of the server whose mail is taken over
 	Rest         time.Duration // how long a folder stays open that nobody uses any more; 0 not at all
@@ -49,7 +50,13 @@ type Account struct {
 }
 
 // OpenAccount opens root, and makes it where the store is mounted.
-func OpenAccount(root string, o Options) (*Account, error) { return openAccount(root, o, durable.Open) }
+func OpenAccount(root string, o Options) (*Account, error) {
+	if o.Own {
+		o.Stamp = "" // a home that is there is mounted
+		return openAccount(root, o, durable.OpenOwn)
+	}
+	return openAccount(root, o, durable.Open)
+}
 
 func openAccount(root string, o Options, open maildir.Opener) (*Account, error) {
 	if real, err := filepath.EvalSymlinks(root); err == nil {
@@ -199,6 +206,7 @@ func (f *Folder) shut() error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.deafen()
 	watching.forget(f)
 	if f.log != nil {
 		f.log.Close()

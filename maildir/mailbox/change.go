@@ -33,6 +33,7 @@ const batchLen = 256
 
 // begin takes the lock and brings the folder up to date; done gives the lock back. f.mu is held.
 func (f *Folder) begin(ctx context.Context) (done func(), err error) {
+	f.deafen()
 	for try := 0; ; try++ {
 		if err := f.look(ctx, true); err != nil {
 			return nil, err

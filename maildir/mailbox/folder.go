@@ -28,38 +28,41 @@ type Folder struct {
 	filtering bool
 	keys      keyRoom // has a lock of its own, taken inside mu
 
-	mu        sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
-	opened    bool
-	validity  uint32
-	id        string
-	gen       uint64
-	log       durable.File // for reading
-	logInode  uint64
-	uidsInode uint64 // of mb-uids as it was when it was read or written whole
-	pos       int64  // octets of the log taken in
-	totals    totals
-	lost      []interval
-	k         map[byte]string // the K lines of mb-uids
-	letters   *letterMap
-	snap      *snapshot
-	before    []weak.Pointer[snapshot]       // those it replaced that views may still read
-	view      *View                          // nil until somebody needs messages
-	table     *table                         // nil until a scan needs it
-	listed    [2]struct{ names, octets int } // how large the listings of new/ and cur/ were
-	ring      []change
-	changeNo  uint64               // of the last change
-	losses    uint64               // how often the view was read anew
-	suspects  map[uint32]time.Time // missing in a scan that proves nothing, since when
-	emptied   time.Time            // since when most of the folder seems gone
-	dead      []tombstone          // of mb-uids up to deadSize, for VanishedSince
-	deadSize  int64
-	floor     uint64
-	learnt    int      // sizes, dates and places in the cache found out since the last snapshot
-	blank     bool     // flags are not known yet: the first scan after a rebuild fills them in
-	spent     bool     // UIDs have run out
-	skipped   []string // see Skipped
-	taken     string   // see sole
-	restored  bool     // somebody says so
+	mu         sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
+	opened     bool
+	validity   uint32
+	id         string
+	gen        uint64
+	log        durable.File // for reading
+	logInode   uint64
+	uidsInode  uint64 // of mb-uids as it was when it was read or written whole
+	pos        int64  // octets of the log taken in
+	totals     totals
+	lost       []interval
+	k          map[byte]string // the K lines of mb-uids
+	letters    *letterMap
+	snap       *snapshot
+	before     []weak.Pointer[snapshot]       // those it replaced that views may still read
+	view       *View                          // nil until somebody needs messages
+	table      *table                         // nil until a scan needs it
+	listed     [2]struct{ names, octets int } // how large the listings of new/ and cur/ were
+	ring       []change
+	changeNo   uint64 // of the last change
+	losses     uint64 // how often the view was read anew
+	heard      heard
+	ear        func()               // ends listening for nobody in particular; nil: there is none
+	unverified time.Time            // since when names alone have shown what happened, see hear.go
+	suspects   map[uint32]time.Time // missing in a scan that proves nothing, since when
+	emptied    time.Time            // since when most of the folder seems gone
+	dead       []tombstone          // of mb-uids up to deadSize, for VanishedSince
+	deadSize   int64
+	floor      uint64
+	learnt     int      // sizes, dates and places in the cache found out since the last snapshot
+	blank      bool     // flags are not known yet: the first scan after a rebuild fills them in
+	spent      bool     // UIDs have run out
+	skipped    []string // see Skipped
+	taken      string   // see sole
+	restored   bool     // somebody says so
 }
 
 // change is one record as sessions need it to know what happened between two views.

@@ -88,9 +88,13 @@ func (f *Folder) lookOnce(ctx context.Context, messages bool) error {
 			return err
 		}
 	}
+	listening := f.heard.listening()
 	changed, err := f.dirsChanged()
 	if err != nil {
 		return err
+	}
+	if !changed {
+		f.heard.settled(listening)
 	}
 	if messages || changed {
 		if err := f.load(); err != nil {
@@ -151,7 +155,7 @@ func (f *Folder) dirsChanged() (bool, error) {
 			return changed, err
 		}
 	}
-	return f.waiting(), nil
+	return f.waiting() || f.news(), nil
 }
 
 // dirChanged compares one directory: its time is another, or what we did in it ourselves is to be verified now.
@@ -166,7 +170,7 @@ func (f *Folder) dirChanged(name string, was *dirState) (bool, error) {
 	if info.ModTime.UnixNano() != was.mtime {
 		return true, nil
 	}
-	return !was.verified && time.Since(info.ModTime) > max(time.Second, 100*scanCost*time.Duration(was.count)), nil
+	return !was.verified && (f.verifyDue() || time.Since(info.ModTime) > max(time.Second, 100*scanCost*time.Duration(was.count))), nil
 }
 
 // waiting reports whether a message that was missing is to be looked for again now.

@@ -24,6 +24,9 @@ func (f *Folder) rest() bool {
 	}
 	f.pause = time.AfterFunc(f.account.o.Rest, f.retire)
 	f.over = time.Now().Add(f.account.o.Rest)
+	f.mu.Lock()
+	f.prick()
+	f.mu.Unlock()
 	return true
 }
 

@@ -138,6 +138,10 @@ type findings struct {
 	double   []string // paths whose key was found before
 	crossed  bool     // a message is in the other directory than before
 	new, cur *listing // nil: not read, because nothing happened in it
+
+	heard            bool    // it is of scanHeard
+	was              []entry // of changed: as they were before
+	newTime, curTime int64   // of the directories
 }
 
 // whole reports whether what was read can prove that a message is gone.
@@ -147,9 +151,15 @@ func (found *findings) whole() bool {
 
 // sync brings the folder to what is in its directories. The lock is held and the log has been taken in.
 func (f *Folder) sync(ctx context.Context) error {
-	found, err := f.scan()
-	if err != nil {
-		return err
+	listening := f.heard.listening()
+	var err error
+	found := f.scanHeard()
+	if found == nil {
+		if found, err = f.scan(); err != nil {
+			return err
+		}
+		f.unverified = time.Time{}
+		f.heard.settled(listening)
 	}
 	if len(found.double) > 0 {
 		f.separate(found.double)
@@ -174,6 +184,10 @@ func (f *Folder) sync(ctx context.Context) error {
 	f.pair(found, &gone, modseq+1)
 	if found.added, err = f.number(found.added, modseq+2); err != nil {
 		return err
+	}
+	if found.heard {
+		found.record(&f.totals)
+		f.verifyLater()
 	}
 	for _, at := range []struct {
 		l     *listing

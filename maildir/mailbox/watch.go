@@ -93,6 +93,7 @@ func (w *watcher) add(f *Folder) {
 		w.dirs[dir] = append(w.dirs[dir], f)
 		e.dirs = append(e.dirs, dir)
 	}
+	f.heard.listen(true)
 }
 
 func (w *watcher) remove(f *Folder) {
@@ -102,6 +103,7 @@ func (w *watcher) remove(f *Folder) {
 
 // drop ends the watches of a folder that nobody else has.
 func (w *watcher) drop(f *Folder) {
+	f.heard.listen(false)
 	e := w.folders[f]
 	for _, dir := range e.dirs {
 		w.dirs[dir] = slices.DeleteFunc(w.dirs[dir], func(g *Folder) bool { return g == f })
@@ -134,18 +136,38 @@ func (w *watcher) run() {
 		select {
 		case e := <-events:
 			if telling(e) {
+				w.note(e)
 				w.tell(filepath.Dir(e.Name), func(*watched) bool { return true })
 			}
 			if e.Has(fsnotify.Rename) || e.Has(fsnotify.Remove) {
 				w.left(e.Name)
 			}
 		case <-errs: // the queue ran over
+			w.miss()
 			w.tell("", func(*watched) bool { return true })
 		case <-clock.C:
 			all := n%verifyEvery == 0
 			n++
 			w.tell("", func(e *watched) bool { return all || len(e.dirs) == 0 })
 		}
+	}
+}
+
+// note has the folders hear the name.
+func (w *watcher) note(e fsnotify.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.dirs[filepath.Dir(e.Name)] {
+		f.heard.note(e)
+	}
+}
+
+// miss tells all folders that they have not heard all.
+func (w *watcher) miss() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for f := range w.folders {
+		f.heard.miss()
 	}
 }
 

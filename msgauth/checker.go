@@ -49,7 +49,8 @@ type Report struct {
 	DMARC   DMARC
 	Records []Record // what DNS was asked, and said
 
-	host string
+	host   string
+	report bool // it is a report about mail
 }
 
 // Check is one message on its way: what is written to it is the message, with LF or CRLF.
@@ -156,7 +157,7 @@ func (k *Check) End() *Report {
 	cancel()
 	r.ARC.trust(k.chain, k.checker.Sealers)
 	<-k.client
-	r.Author = m.author()
+	r.Author, r.report = m.author(), m.isReport()
 	if k.skip&shareDMARC == 0 {
 		ctx, cancel := context.WithTimeout(k.ctx, dnsTime)
 		r.DMARC = k.lookup.dmarc(ctx, r.Author, r.From, r.DKIM)

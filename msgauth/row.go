@@ -1,6 +1,7 @@
 package msgauth
 
 import (
+	"context"
 	"strings"
 
 	"pennypost/msgauth/aggregate"
@@ -18,11 +19,12 @@ func (r *dmarcRecord) published() aggregate.Policy {
 		Testing: r.testing, FO: r.fo}
 }
 
-// Row is what the author's domain is told of the message (RFC 9990); false is that it does not ask, or that nobody knows who it is. Do is
+// Row is what the author's domain is told of the message (RFC 9990); false is that it does not ask, that nobody knows who it is, or that the message is a
+// report. Do is
 // DMARC.Do: who did something else with the message says so in Do, and why in Reasons.
 func (r *Report) Row() (aggregate.Row, bool) {
 	d := &r.DMARC
-	if len(d.Reporters) == 0 || d.published.Domain == "" || !r.Client.Addr.IsValid() {
+	if r.report || len(d.Reporters) == 0 || d.published.Domain == "" || !r.Client.Addr.IsValid() {
 		return aggregate.Row{}, false
 	}
 	row := aggregate.Row{Policy: d.published, From: d.Domain, Source: r.Client.Addr, Do: string(PolicyNone)}
@@ -53,4 +55,27 @@ func (r *Report) Row() (aggregate.Row, bool) {
 	}
 	row.Sent = aggregate.Sent{Domain: r.From.Domain, Result: string(r.From.Result)}
 	return row, true
+}
+
+// isReport reports whether the message is itself a report of DMARC or TLS: two hosts that count those have something to tell each other for ever.
+func (m *message) isReport() bool {
+	if len(m.find("tls-report-domain")) > 0 {
+		return true
+	}
+	for _, f := range m.find("subject") {
+		words := strings.Fields(string(f.value))
+		if len(words) > 4 && strings.EqualFold(words[0]+words[1], "ReportDomain:") && strings.EqualFold(words[3], "Submitter:") {
+			return true
+		}
+	}
+	return false
+}
+
+// Organization is the organizational domain of a domain (RFC 9989 section 4.10.2).
+func (c *Checker) Organization(ctx context.Context, domain string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, dnsTime)
+	defer cancel()
+	l := &lookup{resolver: c.DNS}
+	w, err := l.treeWalk(ctx, domain)
+	return w.organization(), err
 }

@@ -40,6 +40,7 @@ func TestS055DMARC(t *testing.T) {
 		{"psd=y above", "gov.example v=DMARC1; p=reject; psd=y\ntax.gov.example v=DMARC1; p=quarantine", "mail.tax.gov.example", "", Fail, PolicyQuarantine, "tax.gov.example"},
 		{"psd=y alone", "gov.example v=DMARC1; p=none; sp=reject; psd=y", "mail.tax.gov.example", "", Fail, PolicyReject, "tax.gov.example"},
 		{"psd=y parts neighbours", "gov.example v=DMARC1; p=reject; psd=y", "tax.gov.example", "post.gov.example", Fail, PolicyReject, "tax.gov.example"},
+		{"psd=y ends the walk where it starts", "gov.example v=DMARC1; p=reject; psd=y\nexample v=DMARC1; p=none", "gov.example", "tax.example", Fail, PolicyReject, "gov.example"},
 		{"psd=y is the suffix itself", "gov.example v=DMARC1; p=reject; psd=y", "gov.example", "gov.example", Pass, PolicyNone, "gov.example"},
 		{"record between is not skipped", "mail.example.com v=DMARC1; p=none\nexample.com v=DMARC1; p=reject", "a.mail.example.com", "", Fail, PolicyReject, "example.com"},
 		{"deep", "example.com v=DMARC1; p=reject", deep, "example.com", Pass, PolicyNone, "example.com"},

@@ -64,6 +64,7 @@ func options(conf *config.Config, a *domains.Account) mailbox.Options {
 		Rest:         restTime,
 		Stamp:        conf.Mail.Stamp,
 		Host:         conf.Hostname,
+		Own:          a.Unix != nil,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pennypost/internal/domains"
+	"pennypost/internal/durable"
 	"pennypost/internal/passwd"
 	"pennypost/internal/status"
 )
@@ -23,6 +24,7 @@ func (a *Agent) asUnixUser(who *passwd.User) {
 	if unix.Access(filepath.Join(a.State, "over"), unix.W_OK) != nil {
 		a.State = ""       // whose mailbox is full is for vmail's deliver-local to say
 		a.Store.Stamp = "" // a home that is there is mounted
+		a.Store.Open = durable.OpenOwn
 		hide()
 	}
 }

@@ -16,6 +16,8 @@ import (
 type disk struct {
 	fd          int
 	syncsRename bool
+	own         bool     // a user's, in whose process we are: symlinks to directories are followed
+	share       uint32   // group bits of what is made
 	held        sync.Map // string → *atomic.Int64: the descriptor of a held directory
 	mu          sync.Mutex
 	retired     []int // held once, removed since; others may still be using the number
@@ -40,6 +42,35 @@ func Open(root string) (Disk, error) {
 	}
 	d.syncsRename = carriesRename(int64(st.Type))
 	return d, nil
+}
+
+// OpenOwn is Open for the files of the Unix user we run as. A symlink to a directory counts as the directory, since that user could
+// have named it as well; symlinks to files are followed by nobody. What is made below a directory that is shared with a group is shared with it too.
+func OpenOwn(root string) (Disk, error) {
+	opened, err := Open(root)
+	if err != nil {
+		return nil, err
+	}
+	d := opened.(*disk)
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		d.Close()
+		return nil, &fs.PathError{Op: "stat", Path: root, Err: err}
+	}
+	d.own, d.share = true, st.Mode&0o070
+	return d, nil
+}
+
+// stat is fstatat(2) of a name in a directory.
+func (d *disk) stat(fd int, base string, st *unix.Stat_t) error {
+	err := unix.Fstatat(fd, base, st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && d.own && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		var behind unix.Stat_t
+		if unix.Fstatat(fd, base, &behind, 0) == nil && behind.Mode&unix.S_IFMT == unix.S_IFDIR {
+			*st = behind
+		}
+	}
+	return err
 }
 
 func openRoot(root string) (fd int, err error) {
@@ -252,6 +283,12 @@ const resolveFlags = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESO
 
 // resolve opens a name of several components below d.fd.
 func (d *disk) resolve(name string, flags int, perm uint32) (int, error) {
+	if d.own {
+		if flags&unix.O_DIRECTORY != 0 {
+			flags &^= unix.O_NOFOLLOW
+		}
+		return again(func() (int, error) { return unix.Openat(d.fd, name, flags, perm) })
+	}
 	if !noOpenat2.Load() {
 		how := unix.OpenHow{Flags: uint64(flags), Mode: uint64(perm), Resolve: resolveFlags}
 		for tries := 0; ; tries++ {
@@ -349,7 +386,7 @@ func (d *disk) Create(name string, perm fs.FileMode) (File, error) {
 	if err := valid("create", name); err != nil {
 		return nil, err
 	}
-	mode := uint32(perm.Perm())
+	mode := uint32(perm.Perm()) | d.share&0o060
 	fd, err := d.open(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|openFlags, mode)
 	if err == nil && mode&umask != 0 {
 		if err = unix.Fchmod(fd, mode); err != nil {
@@ -378,7 +415,7 @@ func (d *disk) Append(name string, perm fs.FileMode) (File, error) {
 	const flags = unix.O_RDWR | unix.O_APPEND | openFlags
 	fd, err := d.open(name, flags, 0)
 	if err == unix.ENOENT {
-		mode := uint32(perm.Perm())
+		mode := uint32(perm.Perm()) | d.share&0o060
 		fd, err = d.open(name, flags|unix.O_CREAT, mode)
 		if err == nil && mode&umask != 0 {
 			if err = unix.Fchmod(fd, mode); err != nil {
@@ -445,7 +482,7 @@ func (d *disk) RemoveDir(name string) error {
 }
 
 func (d *disk) Mkdir(name string, perm fs.FileMode) error {
-	mode := uint32(perm.Perm())
+	mode := uint32(perm.Perm()) | d.share
 	return d.in("mkdir", name, func(p place) error {
 		err := unix.Mkdirat(p.fd, p.base, mode)
 		if err == nil && mode&umask != 0 {
@@ -550,9 +587,7 @@ func (d *disk) ReadDir(name string) ([]string, error) {
 
 func (d *disk) Stat(name string) (Info, error) {
 	var st unix.Stat_t
-	err := d.in("stat", name, func(p place) error {
-		return unix.Fstatat(p.fd, p.base, &st, unix.AT_SYMLINK_NOFOLLOW)
-	})
+	err := d.in("stat", name, func(p place) error { return d.stat(p.fd, p.base, &st) })
 	return info(&st), err
 }
 
@@ -572,7 +607,7 @@ func (d *disk) Glance(dir string, names []string, infos []Info) error {
 	return d.in("stat", path, func(p place) error {
 		for i, name := range names {
 			var st unix.Stat_t
-			if err := unix.Fstatat(p.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			if err := d.stat(p.fd, name, &st); err != nil {
 				return err
 			}
 			infos[i] = info(&st)

@@ -3,7 +3,7 @@ Package durable is the only place that renames, links and syncs: the file operat
 order decides whether mail survives.
 
 A Disk is a directory held open; names are slash-separated paths below it, and no name leaves
-it or follows a symlink (openat2 with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS). Files are opened
+it or follows a symlink (openat2 with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS; but see OpenOwn). Files are opened
 O_NONBLOCK|O_NOFOLLOW and are regular, or the open fails with ErrNotRegular. Every
 error is a *fs.PathError or *os.LinkError whose path is the name given.
 

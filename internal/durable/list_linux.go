@@ -146,7 +146,7 @@ type lock struct{ fd int }
 func (l lock) Close() error { return unix.Close(l.fd) }
 
 func (d *disk) TryLock(name string) (io.Closer, error) {
-	fd, err := d.open(name, unix.O_RDWR|unix.O_CREAT, 0o600)
+	fd, err := d.open(name, unix.O_RDWR|unix.O_CREAT, 0o600|d.share&0o060)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}

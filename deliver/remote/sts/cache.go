@@ -28,6 +28,7 @@ type Cache struct {
 	Failed func(domain string, err error) // a policy that could not be had or read, for the log and TLSRPT; nil: nobody is told
 	Warn   func(what string, err error)   // trouble with the files; nil: nobody is told
 
+	clock   func() time.Time
 	disk    durable.Disk // nil: memory only
 	writing sync.Mutex
 	mu      sync.Mutex
@@ -45,6 +46,13 @@ type entry struct {
 	tried      time.Time // to fetch triedID, without success
 	triedID    string
 	refreshing bool
+}
+
+func (c *Cache) now() time.Time {
+	if c.clock != nil {
+		return c.clock()
+	}
+	return time.Now()
 }
 
 // Open uses the directory for files. Without it policies are kept in memory only, and are forgotten with the process.
@@ -92,7 +100,7 @@ func (c *Cache) Policy(ctx context.Context, domain string) (*Policy, error) {
 		return nil, err
 	}
 	defer e.release()
-	now := time.Now()
+	now := c.now()
 	c.reload(e, domain, now)
 	if e.stored != nil {
 		if !e.refreshing && now.Sub(e.asked) > askAgain {
@@ -113,13 +121,16 @@ func (c *Cache) Policy(ctx context.Context, domain string) (*Policy, error) {
 	return e.stored.policy, nil
 }
 
+// noFile is the mark of a domain without a file.
+var noFile mark
+
 // reload looks whether the file is still the one that is known, and lets go of what is too old.
 func (c *Cache) reload(e *entry, domain string, now time.Time) {
 	if c.disk != nil && now.Sub(e.looked) > lookAgain {
 		e.looked = now
 		if mark := c.look(domain); mark != e.mark {
 			e.mark, e.stored = mark, nil
-			if mark != (mark0) {
+			if mark != noFile {
 				var err error
 				if e.stored, err = c.load(domain, now); err != nil {
 					c.warn("policy of "+domain, err)
@@ -136,8 +147,6 @@ func (c *Cache) reload(e *entry, domain string, now time.Time) {
 		e.stored = nil
 	}
 }
-
-var mark0 mark
 
 // renew asks DNS for the id, and fetches the policy if it is another or the one we have is old. The error is that of DNS.
 func (c *Cache) renew(ctx context.Context, e *entry, domain string, now time.Time) error {
@@ -181,7 +190,7 @@ func (c *Cache) renew(ctx context.Context, e *entry, domain string, now time.Tim
 func (c *Cache) refresh(domain string) {
 	ctx, cancel := context.WithTimeout(context.Background(), background)
 	defer cancel()
-	now := time.Now()
+	now := c.now()
 	c.mu.Lock()
 	e := c.entries[domain]
 	c.mu.Unlock()
@@ -211,7 +220,7 @@ func (c *Cache) Doubt(domain string) {
 	}
 	select {
 	case e.token <- struct{}{}:
-		if time.Since(e.asked) > 30*time.Second {
+		if c.now().Sub(e.asked) > 30*time.Second {
 			e.asked = time.Time{}
 		}
 		e.release()
@@ -251,7 +260,7 @@ func (c *Cache) Tidy(ctx context.Context) {
 }
 
 func (c *Cache) tidy(ctx context.Context, name string) {
-	now := time.Now()
+	now := c.now()
 	info, err := c.disk.Stat(name)
 	switch {
 	case err != nil:

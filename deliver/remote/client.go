@@ -49,7 +49,6 @@ type Client struct {
 	memory  memory
 	pool    pool
 	signs   *signs
-	signs   signs
 
 	validation validation
 	sts        *sts.Cache // nil: remote.mta_sts is off
@@ -99,6 +98,7 @@ func New(conf *config.Config, log *maillog.Log) (*Client, error) {
 // openState uses the directories below state. What cannot be used is said, and done without.
 func (c *Client) openState() {
 	c.reports = filepath.Join(c.conf.State, tlsrpt.Dir)
+	os.MkdirAll(c.reports, 0o755) // as below; who cannot write there will say so
 	warn := func(what string, err error) { c.log.Warn(what, err) }
 	open := func(name string) durable.Disk {
 		dir := filepath.Join(c.conf.State, name)

@@ -58,7 +58,7 @@ func build(dir string, base int) (*lab.Lab, error) {
 			return l, err
 		}
 	}
-	return l, errors.Join(l.Name(dead, "127.0.0.9"), l.Name(elsewhere, "127.0.0.9"))
+	return l, errors.Join(published(l), signed(l), l.Name(dead, "127.0.0.9"), l.Name(elsewhere, "127.0.0.9"))
 }
 
 // Up is maildemo up.

@@ -47,10 +47,10 @@ func newApp() *cli.App {
 		return &cli.Float64Flag{Name: "most", Value: -1, Usage: "exit 1 when there are more " + what}
 	}
 	return &cli.App{
-		Name: "mailreport", Usage: "read reports about our mail, and say what they add up to", HideHelpCommand: true,
+		Name: "mailreport", Usage: "read reports about our mail, say what they add up to, and send such reports", HideHelpCommand: true,
 		Flags: []cli.Flag{
 			&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
-			&cli.PathFlag{Name: "dir", Aliases: []string{"d"}, Usage: "where reports are kept, instead of STATE/reports"},
+			&cli.PathFlag{Name: "dir", Aliases: []string{"d"}, Usage: "where reports are kept, instead of STATE/reports/in"},
 			&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
 		},
 		Commands: []*cli.Command{
@@ -63,13 +63,14 @@ func newApp() *cli.App {
 			command("bounces", "", 0, bounces, asJSON, days, most("recipients that failed")),
 			command("ready", "[DOMAIN]", 1, ready, asJSON, days, &cli.Float64Flag{Name: "percent", Usage: "of mail that must pass"},
 				&cli.IntFlag{Name: "reported", Usage: "days of which there must be reports"}),
+			sendCommand(asJSON),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("check") {
 				_, err := config.Load(c.Path("config"))
 				return err
 			}
-			return usage("say read, senders, tls, complaints, bounces or ready; mailreport --help tells more")
+			return usage("say read, senders, tls, complaints, bounces, ready or send; mailreport --help tells more")
 		},
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   badFlag,
@@ -94,8 +95,8 @@ func command(name, args string, most int, do func(*tool) error, flags ...cli.Fla
 			return err
 		}
 		if dir == "" {
-			dir = filepath.Join(t.conf.State, "reports")
-			if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+			dir = filepath.Join(t.conf.State, "reports", "in")
+			if err := os.MkdirAll(dir, 0o750); err != nil {
 				return err
 			}
 		}

@@ -1,4 +1,4 @@
-// Command mailreport reads reports about our mail, and says what they add up to; mailreport(1).
+// Command mailreport reads reports about our mail, says what they add up to, and sends such reports to others; mailreport(1).
 package main
 
 import (
@@ -17,6 +17,7 @@ const (
 	exUsage   = 64
 	exDataErr = 65
 	exIOErr   = 74
+	exTemp    = 75
 	exNoPerm  = 77
 	exConfig  = 78
 )
@@ -24,7 +25,7 @@ const (
 func main() {
 	durable.ClearUmask()
 	err := newApp().Run(flagsFirst(os.Args))
-	if err != nil && !errors.Is(err, errCrossed) && !errors.Is(err, errUnread) {
+	if err != nil && !errors.Is(err, errCrossed) && !errors.Is(err, errUnread) && !errors.Is(err, errLeft) {
 		fmt.Fprintln(os.Stderr, "mailreport:", escape.Terminal(err.Error()))
 	}
 	os.Exit(exit(err))
@@ -40,6 +41,8 @@ func exit(err error) int {
 		return exCrossed
 	case errors.As(err, &bad):
 		return exUsage
+	case errors.Is(err, errLeft):
+		return exTemp
 	case errors.Is(err, errUnread):
 		return exDataErr
 	case errors.Is(err, fs.ErrPermission):

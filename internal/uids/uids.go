@@ -117,6 +117,7 @@ var (
 		{"reports/dmarc", dir | gid | 0o770, "mailin", "mailrep", "smtpd adds, mailreport send takes"},
 		{"reports/tls", dir | gid | 0o770, "mailout", "mailrep", "deliver-remote adds, mailreport send takes"},
 		{"reports/sent", dir | 0o700, "mailrep", "mailrep", "what mailreport send has told"},
+		{"reports/in", dir | 0o750, "mailrep", "mailrep", "what mailreport read has read"},
 	}
 	run = []Entry{
 		{"", dir | 0o755, "root", "root", "sockets; those named here are made by a supervisor that starts the programs"},

@@ -2,7 +2,10 @@
 Bench compares Pennypost with Postfix on one disk, in turns, and measures Pennypost alone where there is nothing to compare with.
 
 	go run ./test/bench peers    the table of BENCHMARKS.md
+	go run ./test/bench milters  judged mail, beside Postfix with OpenDKIM and OpenDMARC
 	go run ./test/bench boxes    the same for reading: IMAP and POP3 beside Dovecot
+	go run ./test/bench front    what login apart from mail costs: imapd alone, and behind maillogin and mailauthd
+	go run ./test/bench unix     delivery as Unix users beside Postfix local(8); as root
 	go run ./test/bench cold     cold start with a million messages queued for dead sites
 	go run ./test/bench holes    live mail while 30 % of destinations are black holes
 	go run ./test/bench soak     restarts and kill -9 for a while: nothing lost, nothing left behind
@@ -42,7 +45,7 @@ type options struct {
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: bench peers|boxes|cold|holes|soak [flags]")
+		fmt.Fprintln(os.Stderr, "usage: bench peers|milters|boxes|cold|holes|soak [flags]")
 		os.Exit(2)
 	}
 	var o options
@@ -66,6 +69,11 @@ func main() {
 	f.BoolVar(&o.courier, "courier", false, "boxes beside Courier, too, with --clear")
 	f.Func("key", "for our mail.toml in boxes: `SECTION.KEY=VALUE`", func(s string) error { o.keys = append(o.keys, s); return nil })
 	f.Parse(os.Args[2:])
+	if os.Args[1] == "unix-host" { // what startPennypostUnix needs
+		err := serveUnix(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
 	if os.Args[1] == "imap-clear" { // a server of boxes --clear
 		err := serveClear(os.Args[2], os.Args[3])
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -76,8 +84,14 @@ func main() {
 		switch os.Args[1] {
 		case "peers":
 			err = comparePeers(o)
+		case "unix":
+			err = compareUnix(o)
+		case "milters":
+			err = compareJudges(o)
 		case "boxes":
 			err = compareReaders(o)
+		case "front":
+			err = compareFronts(o)
 		case "cold":
 			err = cold(o)
 		case "holes":

@@ -26,6 +26,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// FirstUID is the uid of the first of Options.Users, where they have their own.
+const FirstUID = 2001
+
 // Options say what the server is to be.
 type Options struct {
 	Dir    string   // the chroot is made below it
@@ -37,7 +40,9 @@ type Options struct {
 	Cert   string   // certificate and key in PEM; "" is no TLS
 	Key    string
 	CA     string   // sending is refused unless a certificate of this authority is shown; "" sends without asking for TLS
+	Unix   bool     // Users have uids of their own, from FirstUID on
 	Wrap   []string // argv in front: to start it in a cgroup
+	Extra  string   // more of the configuration, of Postfix
 }
 
 // Peer is a server that runs.
@@ -128,9 +133,13 @@ func prepare(name, pkg string, o Options) (*Peer, error) {
 		groups += fmt.Sprintf("%s:x:%d:\n", u.name, u.id)
 	}
 	groups += fmt.Sprintf("postdrop:x:%d:\nnogroup:x:65533:\n", postdrop)
-	for _, user := range o.Users {
-		users += fmt.Sprintf("%s:x:%d:%d::/var/mail/vhosts/%s:/bin/sh\n", user, vmail, vmail, user)
-		if err := p.mkdir("var/mail/vhosts/"+user, vmail, vmail, 0o700); err != nil {
+	for i, user := range o.Users {
+		uid := vmail
+		if o.Unix {
+			uid = FirstUID + i
+		}
+		users += fmt.Sprintf("%s:x:%d:%d::/var/mail/vhosts/%s:/bin/sh\n", user, uid, uid, user)
+		if err := p.mkdir("var/mail/vhosts/"+user, uid, uid, 0o700); err != nil {
 			return nil, err
 		}
 	}

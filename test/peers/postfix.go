@@ -96,13 +96,19 @@ func (p *Postfix) config() string {
 	set("myhostname", "mx."+o.Domain)
 	set("mydomain", o.Domain)
 	set("myorigin", o.Domain)
-	set("mydestination", "")
+	if o.Unix { // local(8), to ~/Maildir
+		set("mydestination", o.Domain)
+		set("home_mailbox", "Maildir/")
+		set("local_destination_concurrency_limit", "20")
+	} else {
+		set("mydestination", "")
+		set("virtual_mailbox_domains", o.Domain)
+	}
 	set("mynetworks", "127.0.0.0/8")
 	set("inet_protocols", "ipv4")
 	set("alias_maps", "")
 	set("alias_database", "")
 	set("local_recipient_maps", "")
-	set("virtual_mailbox_domains", o.Domain)
 	set("virtual_mailbox_base", "/var/mail/vhosts")
 	set("virtual_mailbox_maps", "texthash:/etc/postfix/boxes")
 	set("virtual_uid_maps", fmt.Sprintf("static:%d", vmail))
@@ -137,7 +143,7 @@ func (p *Postfix) config() string {
 		set("smtp_tls_CAfile", "/etc/ca.pem")
 		set("smtp_tls_loglevel", "1")
 	}
-	return b.String()
+	return b.String() + o.Extra
 }
 
 // Defer makes it keep everything that is to leave the host, or send it again.

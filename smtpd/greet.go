@@ -14,7 +14,7 @@ import (
 // banner is the first word, RFC 5321 section 4.3.1. Who speaks before it does not wait for what we say (S017): it counts
 // as an error, and is told so.
 func (s *session) banner() {
-	if s.name == "mx" && s.early() {
+	if s.name == "mx" && s.counted() && s.early() { // machines of ours may
 		s.errors++
 		s.srv.Log.Refuse(s.name, s.ip, "client spoke before the banner")
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pennypost/internal/maillog"
+	"pennypost/internal/sources"
 )
 
 // Limits is how many connections may be open, and how many may come.
@@ -93,7 +94,7 @@ type ticket struct {
 // add counts one more connection from a. Why is empty, or says what there is too much of.
 func (t *Table) add(a netip.Addr, l *Limits) (ticket, string) {
 	exempt := !a.IsValid() || contains(l.Exempt, a)
-	k := key(a)
+	k := sources.Key(a)
 	if exempt {
 		k = 0
 	} else if why := t.rates(a, l); why != "" {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"pennypost/internal/sources"
 )
 
 // Rate is so many events of one source at once, and forgotten evenly in a time. The zero Rate is no limit.
@@ -35,10 +37,14 @@ const (
 // Add counts n events of a source and gives the level after them: above r.N they are too many. A level leaks evenly, r.N in r.Per; it goes up to
 // twice r.N, so that who goes on all the same waits for twice as long at most. Sources that share both their places count together;
 // the lesser of two levels is what counts.
-func (t *Table) Add(kind Kind, a netip.Addr, n int, r Rate) int { return t.count(kind, key(a), n, r) }
+func (t *Table) Add(kind Kind, a netip.Addr, n int, r Rate) int {
+	return t.count(kind, sources.Key(a), n, r)
+}
 
 // Level is the level of a source now.
-func (t *Table) Level(kind Kind, a netip.Addr, r Rate) int { return t.count(kind, key(a), 0, r) }
+func (t *Table) Level(kind Kind, a netip.Addr, r Rate) int {
+	return t.count(kind, sources.Key(a), 0, r)
+}
 
 func (t *Table) count(kind Kind, k uint64, n int, r Rate) int {
 	if k == 0 || r.N <= 0 || r.Per <= 0 {
@@ -46,7 +52,7 @@ func (t *Table) count(kind Kind, k uint64, n int, r Rate) int {
 	}
 	t.once.Do(func() {
 		if t.levels == nil {
-			t.levels = make([]uint64, 2*rateSlots)
+			t.levels = make([]uint64, 2*sources.Rates)
 		}
 	})
 	at := uint32(t.now().UnixMilli() * ticks / 1000)

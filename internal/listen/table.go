@@ -16,23 +16,12 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"pennypost/internal/sources"
 )
 
-/*
-Table is who is connected to a service and how often they came, for all processes that serve it: RUN/sources/PROGRAM/SERVICE, a file of
-fixed size that each process maps, so that counting costs no system call.
-
-	word 0        what it is
-	words 1-4     a secret, so that nobody can choose whose rate he shares
-	word 5        blocks in use so far
-	words 8-      1024 words, one for each block: which of its 64 places are taken
-	then          1024 blocks of 64 words: the source at each place
-	then          two rows of 16384 words: a time and a level, for each hash of a source and a kind of event
-
-A process owns the blocks whose octet of the file it holds a lock on (fcntl(2), F_OFD_SETLK). The lock ends with the process, however that
-ends, and whoever is about to refuse a connection looks first whether those it counted still live: nothing leaks. The file may be removed at
-any time: processes that start afterwards begin to count again.
-*/
+// Table is who is connected to a service and how often they came, for all processes that serve it: the file of package sources, mapped by
+// each, so that counting costs no system call. Whoever is about to refuse a connection looks first whether those he counted still live.
 type Table struct {
 	mu     sync.Mutex
 	file   *os.File // nil: this process counts for itself
@@ -48,18 +37,6 @@ type Table struct {
 	seed   [32]byte
 	now    func() time.Time
 }
-
-const (
-	tableMagic  = 0x3173656372756f73 // "sources1"
-	tableBlocks = 1024
-	blockSize   = 64
-	rateSlots   = 1 << 14
-	bitmapsAt   = 8
-	keysAt      = bitmapsAt + tableBlocks
-	ratesAt     = keysAt + tableBlocks*blockSize
-	tableWords  = ratesAt + 2*rateSlots
-	tableSize   = tableWords * 8
-)
 
 // NewTable is a table of this process alone.
 func NewTable() *Table {
@@ -103,29 +80,29 @@ func (t *Table) attach(f *os.File) (again bool, err error) {
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return false, errors.New("is not a file")
-	case st.Nlink == 0 || st.Size != 0 && st.Size != tableSize:
+	case st.Nlink == 0 || st.Size != 0 && st.Size != sources.Size:
 		return true, nil // never cut: another process may have it mapped
 	}
 	// All of it now: a page that could not be had later would end the process.
-	if err := unix.Fallocate(fd, 0, 0, tableSize); err != nil && err != unix.EOPNOTSUPP {
+	if err := unix.Fallocate(fd, 0, 0, sources.Size); err != nil && err != unix.EOPNOTSUPP {
 		return false, err
 	}
-	b, err := unix.Mmap(fd, 0, tableSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	b, err := unix.Mmap(fd, 0, sources.Size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return false, err
 	}
-	t.words = unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), tableWords)
+	t.words = unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), sources.Words)
 	switch atomic.LoadUint64(&t.words[0]) {
-	case tableMagic:
+	case sources.Magic:
 	case 0:
 		rand.Read(b[8:40])
-		atomic.StoreUint64(&t.words[0], tableMagic)
+		atomic.StoreUint64(&t.words[0], sources.Magic)
 	default:
 		unix.Munmap(b)
 		return true, nil
 	}
 	copy(t.seed[:], b[8:40])
-	t.file, t.levels = f, t.words[ratesAt:]
+	t.file, t.levels = f, t.words[sources.RatesAt:]
 	return false, nil
 }
 
@@ -196,36 +173,6 @@ func (ts *Tables) Welcome(a netip.Addr) {
 	}
 }
 
-// key is a source as a word: the network of IPv6, and the address of IPv4 where no network of IPv6 is. 0 is no source.
-func key(a netip.Addr) uint64 {
-	switch a = a.Unmap(); {
-	case !a.IsValid():
-		return 0
-	case a.Is4():
-		b := a.As4()
-		return 0xffff<<32 | uint64(binary.BigEndian.Uint32(b[:]))
-	}
-	b := a.As16()
-	return max(1, binary.BigEndian.Uint64(b[:8]))
-}
-
-// addrOf is the source of a key.
-func addrOf(k uint64) netip.Addr {
-	if k == 0 {
-		return netip.Addr{}
-	}
-	if k>>32 == 0xffff {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], uint32(k))
-		return netip.AddrFrom4(b)
-	}
-	var b [16]byte
-	if k != 1 {
-		binary.BigEndian.PutUint64(b[:], k)
-	}
-	return netip.AddrFrom16(b)
-}
-
 // site is the /48 of a key; 0 for IPv4.
 func site(k uint64) uint64 {
 	if k>>32 == 0xffff {
@@ -246,16 +193,16 @@ func (t *Table) take(k uint64) int {
 		return -1
 	}
 	for _, b := range t.blocks {
-		if taken := atomic.LoadUint64(&t.words[bitmapsAt+b]); taken != ^uint64(0) {
+		if taken := atomic.LoadUint64(&t.words[sources.BitmapsAt+b]); taken != ^uint64(0) {
 			return t.put(b, bits.TrailingZeros64(^taken), k)
 		}
 	}
 	for _, stale := range []bool{false, true} { // where nobody is before those that somebody may have left
-		for b := range tableBlocks {
-			if (atomic.LoadUint64(&t.words[bitmapsAt+b]) != 0) != stale || t.owns(b) || !t.lock(b, unix.F_WRLCK) {
+		for b := range sources.Blocks {
+			if (atomic.LoadUint64(&t.words[sources.BitmapsAt+b]) != 0) != stale || t.owns(b) || !t.lock(b, unix.F_WRLCK) {
 				continue
 			}
-			atomic.StoreUint64(&t.words[bitmapsAt+b], 0)
+			atomic.StoreUint64(&t.words[sources.BitmapsAt+b], 0)
 			t.blocks = append(t.blocks, b)
 			for high := atomic.LoadUint64(&t.words[5]); uint64(b) >= high; high = atomic.LoadUint64(&t.words[5]) {
 				atomic.CompareAndSwapUint64(&t.words[5], high, uint64(b)+1)
@@ -267,14 +214,14 @@ func (t *Table) take(k uint64) int {
 }
 
 func (t *Table) put(block, i int, k uint64) int {
-	atomic.StoreUint64(&t.words[keysAt+block*blockSize+i], k)
-	atomic.OrUint64(&t.words[bitmapsAt+block], 1<<i)
-	return block*blockSize + i
+	atomic.StoreUint64(&t.words[sources.KeysAt+block*sources.BlockSize+i], k)
+	atomic.OrUint64(&t.words[sources.BitmapsAt+block], 1<<i)
+	return block*sources.BlockSize + i
 }
 
 // clear makes a place free again.
 func (t *Table) clear(place int) {
-	atomic.AndUint64(&t.words[bitmapsAt+place/blockSize], ^(uint64(1) << (place % blockSize)))
+	atomic.AndUint64(&t.words[sources.BitmapsAt+place/sources.BlockSize], ^(uint64(1) << (place % sources.BlockSize)))
 }
 
 func (t *Table) owns(block int) bool {
@@ -292,23 +239,23 @@ func (t *Table) others(k uint64, sure bool) (source, network, all int) {
 	if t.file == nil {
 		return 0, 0, 0
 	}
-	high := int(min(atomic.LoadUint64(&t.words[5]), tableBlocks))
+	high := int(min(atomic.LoadUint64(&t.words[5]), sources.Blocks))
 	if high <= len(t.blocks) {
 		return 0, 0, 0 // nobody else was ever there
 	}
 	for b := range high {
-		taken := atomic.LoadUint64(&t.words[bitmapsAt+b])
+		taken := atomic.LoadUint64(&t.words[sources.BitmapsAt+b])
 		if taken == 0 || t.owns(b) {
 			continue
 		}
 		if sure && t.lock(b, unix.F_WRLCK) {
-			atomic.StoreUint64(&t.words[bitmapsAt+b], 0)
+			atomic.StoreUint64(&t.words[sources.BitmapsAt+b], 0)
 			t.lock(b, unix.F_UNLCK)
 			continue
 		}
 		all += bits.OnesCount64(taken)
 		for ; taken != 0; taken &= taken - 1 {
-			switch o := atomic.LoadUint64(&t.words[keysAt+b*blockSize+bits.TrailingZeros64(taken)]); {
+			switch o := atomic.LoadUint64(&t.words[sources.KeysAt+b*sources.BlockSize+bits.TrailingZeros64(taken)]); {
 			case k == 0:
 			case o == k:
 				source++
@@ -331,14 +278,14 @@ func (t *Table) Sources() map[netip.Addr]int {
 	all := map[netip.Addr]int{}
 	if t.file == nil {
 		for k, n := range t.own {
-			all[addrOf(k)] = n
+			all[sources.Addr(k)] = n
 		}
 		return all
 	}
 	t.others(0, true)
-	for b := range int(min(atomic.LoadUint64(&t.words[5]), tableBlocks)) {
-		for taken := atomic.LoadUint64(&t.words[bitmapsAt+b]); taken != 0; taken &= taken - 1 {
-			all[addrOf(atomic.LoadUint64(&t.words[keysAt+b*blockSize+bits.TrailingZeros64(taken)]))]++
+	for b := range int(min(atomic.LoadUint64(&t.words[5]), sources.Blocks)) {
+		for taken := atomic.LoadUint64(&t.words[sources.BitmapsAt+b]); taken != 0; taken &= taken - 1 {
+			all[sources.Addr(atomic.LoadUint64(&t.words[sources.KeysAt+b*sources.BlockSize+bits.TrailingZeros64(taken)]))]++
 		}
 	}
 	return all
@@ -352,7 +299,7 @@ func (t *Table) hash(kind Kind, k uint64) [2]int {
 	binary.LittleEndian.PutUint64(b[33:], k)
 	sum := sha256.Sum256(b[:])
 	return [2]int{
-		int(binary.LittleEndian.Uint64(sum[:]) % rateSlots),
-		rateSlots + int(binary.LittleEndian.Uint64(sum[8:])%rateSlots),
+		int(binary.LittleEndian.Uint64(sum[:]) % sources.Rates),
+		sources.Rates + int(binary.LittleEndian.Uint64(sum[8:])%sources.Rates),
 	}
 }

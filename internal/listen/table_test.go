@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pennypost/internal/sources"
 )
 
 // TestSeveralProcesses: what other processes have open counts, until they end, however they end.
@@ -72,8 +74,14 @@ func TestSeveralProcesses(t *testing.T) {
 	if got := table.Sources()[netip.MustParseAddr("192.0.2.1")]; got != 20 {
 		t.Errorf("%d open", got)
 	}
+	if seen, err := sources.Look(path); err != nil || seen[netip.MustParseAddr("192.0.2.1")] != 20 || seen[netip.MustParseAddr("192.0.2.2")] != 1 {
+		t.Errorf("%v %v", seen, err)
+	}
 	second.Process.Kill()
 	second.Wait()
+	if seen, _ := sources.Look(path); seen[netip.MustParseAddr("192.0.2.1")] != 15 {
+		t.Errorf("after a kill %v", seen)
+	}
 	in1.Close()
 	first.Wait()
 	for range 20 {
@@ -157,7 +165,7 @@ func TestScarce(t *testing.T) {
 // TestTableDamaged: a file that is not ours is made anew; what others have mapped is never cut.
 func TestTableDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mx")
-	for _, text := range []string{"x", strings.Repeat("x", tableSize)} {
+	for _, text := range []string{"x", strings.Repeat("x", sources.Size)} {
 		os.WriteFile(path, []byte(text), 0o600)
 		table, err := OpenTable(path)
 		if err != nil {

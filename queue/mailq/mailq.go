@@ -8,6 +8,7 @@ makes files, and whatever it does can be done with ls, cat, touch and mv as well
 	hold …      kick/hold:ID where queue-run runs, else the move to hold/ itself
 	pause …     pause/site:NAME; outbound/held:USER for an account
 	accounts    outbound/count:USER
+	sources     RUN/sources/PROGRAM/SERVICE, not in the spool
 
 Everything that came from outside is escaped before it reaches a terminal (package escape), in JSON too.
 */
@@ -32,6 +33,7 @@ import (
 // Tool is one call of mailq.
 type Tool struct {
 	Spool  *queue.Spool
+	Conf   *config.Config // nil where a spool was named
 	Out    io.Writer
 	Notes  io.Writer // what is not asked for but should be known; stderr
 	JSON   bool      // one object a line
@@ -54,6 +56,7 @@ var Commands = []Command{
 	{"why", "ID…", "say why a message is still here, or what became of it", (*Tool).why},
 	{"shape", "", "count recipients by site and age", (*Tool).shape},
 	{"accounts", "[USER…]", "show how much accounts send, and which are held for it", (*Tool).accounts},
+	{"sources", "[SERVICE…]", "show who is connected to our services", (*Tool).sources},
 	{"hold", "MESSAGES", "put messages aside", (*Tool).hold},
 	{"release", "MESSAGES", "take messages back from hold", (*Tool).release},
 	{"retry", "MESSAGES | site:NAME | all", "try now", (*Tool).retry},
@@ -111,7 +114,7 @@ func (t *Tool) Open(file, spool string) (err error) {
 		if err != nil {
 			return &exit{exConfig, err.Error()}
 		}
-		spool = conf.Spool
+		spool, t.Conf = conf.Spool, conf
 	}
 	t.Spool, err = queue.Open(spool)
 	return err

@@ -41,8 +41,9 @@ const (
 	bounceFlag                    // null sender or bulk: expires earlier
 	seenFlag                      // known from the checkpoint and not seen by the scan yet
 	archivedFlag
-	stateFlag // has ID.s by our own doing
-	endedFlag // nothing is owed: gone when the journal says so
+	stateFlag   // has ID.s by our own doing
+	endedFlag   // nothing is owed: gone when the journal says so
+	countedFlag // among what its account sends
 )
 
 // path is the message's name below the spool.

@@ -57,9 +57,10 @@ const (
 // neither counted nor held.
 func (r *Runner) overdrawn(m *message) bool {
 	env := m.live.m.Env
-	if env.Auth == "" || !strings.HasPrefix(m.path(), "in/submit/") || r.DryRun != nil {
+	if env.Auth == "" || m.flags&countedFlag != 0 || !strings.HasPrefix(m.path(), "in/submit/") || r.DryRun != nil {
 		return false
 	}
+	m.flags |= countedFlag
 	s, limits := r.sender(env.Auth), r.outboundOf(env.Auth)
 	to := make([]address.Path, len(env.Rcpts))
 	for i := range env.Rcpts {

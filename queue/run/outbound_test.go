@@ -74,7 +74,10 @@ func TestS121StolenAccount(t *testing.T) {
 		return b.notices("mallory@example.org") == 1 && b.notices("postmaster@example.org") == 1 && b.notices("friend@example.net") == 1
 	})
 	held := filepath.Join(b.dir, "outbound/held:mallory@example.org")
-	b.eventually("the file", func() bool { text, _ := os.ReadFile(held); return strings.Contains(string(text), "outbound.new_recipients") })
+	b.eventually("the file", func() bool {
+		text, _ := os.ReadFile(held)
+		return strings.Contains(string(text), "outbound.new_recipients")
+	})
 	if text, _ := os.ReadFile(filepath.Join(b.dir, "hold", b.held()[0]+".why")); !strings.Contains(string(text), "mallory@example.org") {
 		t.Errorf("why: %q", text)
 	}
@@ -100,7 +103,9 @@ func TestS121StolenAccount(t *testing.T) {
 		return false
 	})
 	os.Remove(held)
-	b.eventually("word that it is over", func() bool { return strings.Contains(b.log.String(), "outbound user=mallory@example.org state=released") })
+	b.eventually("word that it is over", func() bool {
+		return strings.Contains(b.log.String(), "outbound user=mallory@example.org state=released")
+	})
 	before := b.notices("victim1@example.net")
 	b.send("mallory@example.org", "victim1@example.net") // known, from before the restart
 	b.eventually("mail again", func() bool { return b.notices("victim1@example.net") > before })

@@ -70,17 +70,24 @@ func (c *chunk) key(i int) []byte {
 
 // roomFor is an empty chunk with room for messages.
 func roomFor(list []entry) *chunk {
-	n, keys := len(list), 0
+	keys := 0
 	for i := range list {
 		keys += len(list[i].key)
 	}
+	return roomForN(len(list), keys)
+}
+
+func roomForN(n, keys int) *chunk {
 	return &chunk{
 		uid: make([]uint32, 0, n), flags: make([]Flags, 0, n), modseq: make([]uint64, 0, n), wire: make([]int64, 0, n), received: make([]int64, 0, n),
 		saved: make([]int64, 0, n), cache: make([]int64, 0, n), state: make([]state, 0, n), end: make([]uint32, 0, n), keys: make([]byte, 0, keys),
 	}
 }
 
-func (c *chunk) add(e *entry) {
+func (c *chunk) add(e *entry) { c.addKeyed(e, nil) }
+
+// addKeyed is add of an entry whose key is more.
+func (c *chunk) addKeyed(e *entry, more []byte) {
 	i := len(c.uid)
 	c.letters = e.letters
 	c.uid = append(c.uid, e.uid)
@@ -91,7 +98,7 @@ func (c *chunk) add(e *entry) {
 	c.saved = append(c.saved, e.saved)
 	c.cache = append(c.cache, e.cache)
 	c.state = append(c.state, e.state)
-	c.keys = append(c.keys, e.key...)
+	c.keys = append(append(c.keys, e.key...), more...)
 	c.end = append(c.end, uint32(len(c.keys)))
 	if e.state&irregular != 0 {
 		c.setInfo(i, e.info)

@@ -53,8 +53,12 @@ func FuzzIndex(f *testing.F) {
 	c := &chunk{}
 	c.add(&entry{uid: 1, key: "1.a", flags: Seen, modseq: 5, wire: -1, saved: 9})
 	c.add(&entry{uid: 7, key: "2.b", state: irregular | inNew, info: ":1,x", over: &override{guid: "g"}})
-	top, blocks := encodeIndex(&head{validity: 1, id: "Fx", gen: 3, boot: "boot", letters: "a$Work\n", lost: []interval{{1, 2}}}, []*chunk{c})
-	index := append(top, blocks...)
+	made := faultdisk.New()
+	w, _ := made.Create("i", 0o600)
+	if err := writeIndex(w, &head{validity: 1, id: "Fx", gen: 3, boot: "boot", letters: "a$Work\n", lost: []interval{{1, 2}}}, []*chunk{c}); err != nil {
+		f.Fatal(err)
+	}
+	index, _ := readAll(made, "i")
 	f.Add(index, []byte{})
 	var log []byte
 	for _, r := range []*record{

@@ -280,10 +280,7 @@ func (f *Folder) writeSnapshot(chunks []*chunk) error {
 	if w, err = f.disk.Create(temp, 0o600); err != nil {
 		return err
 	}
-	top, blocks := encodeIndex(&h, chunks)
-	if _, err = w.Write(top); err == nil {
-		_, err = w.Write(blocks)
-	}
+	err = writeIndex(w, &h, chunks)
 	w.Close()
 	if err == nil {
 		err = f.disk.Rename(temp, indexName) // a cache: after a power cut it is made again

@@ -116,12 +116,13 @@ func (e *entry) setName(isNew bool, info string) {
 }
 
 // stampOf is when a name says its message was delivered: for the order of UIDs in one batch.
-func stampOf(key string) (sec, usec, seq int64) {
+func stampOf[T string | []byte](key T) (sec, usec, seq int64) {
 	sec, i := digits(key, 0)
 	if i < len(key) && key[i] != '.' { // not a number
-		sec, i = 0, strings.IndexByte(key, '.')
+		for sec, i = 0, 0; i < len(key) && key[i] != '.'; i++ {
+		}
 	}
-	if i < 0 || i == len(key) {
+	if i == len(key) {
 		return sec, 0, 0
 	}
 	hadM, hadQ := false, false
@@ -141,7 +142,7 @@ func stampOf(key string) (sec, usec, seq int64) {
 }
 
 // digits is the number at s[i:] and where it ends; one that is too large is the largest.
-func digits(s string, i int) (n int64, end int) {
+func digits[T string | []byte](s T, i int) (n int64, end int) {
 	for ; i < len(s) && s[i] >= '0' && s[i] <= '9'; i++ {
 		if n > (math.MaxInt64-9)/10 {
 			n = (math.MaxInt64 - 9) / 10

@@ -68,6 +68,9 @@ func (f *Folder) list(dir string) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
+	if last.names == 0 && info.Size > 64<<10 { // what the file systems that have a size for directories need for a name
+		l.text, l.end, l.hash = make([]byte, 0, info.Size*11/16), make([]int, 0, info.Size/56), make([]uint64, 0, info.Size/56)
+	}
 	add := func(name []byte, _ uint64, kind byte) {
 		if name[0] == '.' {
 			return
@@ -139,6 +142,8 @@ type findings struct {
 	crossed  bool     // a message is in the other directory than before
 	new, cur *listing // nil: not read, because nothing happened in it
 
+	first bool // new and cur are all that is known: it is for syncFirst
+
 	heard            bool    // it is of scanHeard
 	was              []entry // of changed: as they were before
 	newTime, curTime int64   // of the directories
@@ -161,10 +166,19 @@ func (f *Folder) sync(ctx context.Context) error {
 		f.unverified = time.Time{}
 		f.heard.settled(listening)
 	}
+	if found.first {
+		if done, err := f.syncFirst(found); done || err != nil {
+			return err
+		}
+		f.match(found)
+	}
 	if len(found.double) > 0 {
 		f.separate(found.double)
 		if found, err = f.scan(); err != nil {
 			return err
+		}
+		if found.first {
+			f.match(found)
 		}
 	}
 	if uint64(f.totals.uidNext)+uint64(len(found.added)) > lastUID+restoredGap {
@@ -277,6 +291,17 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 		}
 		return nil, err
 	}
+	if newToo && curToo && f.view.Len() == 0 && len(found.new.end)+len(found.cur.end) > 4*chunkLen {
+		found.first = true
+		return found, nil
+	}
+	f.match(found)
+	return found, nil
+}
+
+// match compares the listings with the view.
+func (f *Folder) match(found *findings) {
+	newToo, curToo := found.new != nil, found.cur != nil
 	if f.table == nil {
 		f.table = newTable(f.view.Len())
 		for k, s := range f.view.slots {
@@ -321,7 +346,6 @@ func (f *Folder) scanOf(newToo, curToo bool) (found *findings, err error) {
 			i++
 		}
 	}
-	return found, nil
 }
 
 // classify says what one file is: a message as it was, a changed one, a new one, or a second file with a key.

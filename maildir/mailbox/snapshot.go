@@ -56,20 +56,50 @@ func (s *snapshot) close() {
 	s.file.Close()
 }
 
-// encodeIndex gives the file in two parts: the head, and the blocks.
-func encodeIndex(h *head, chunks []*chunk) (top, blocks []byte) {
-	room := 0
-	for _, c := range chunks {
-		room += c.len()*perMessage + len(c.keys) + 64
+// longestRef is the most a block takes in the head.
+const longestRef = 3*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 4 + 4
+
+// writeIndex writes the file: blocks as they are encoded, and in front of them the head, with zeros behind it up to where the blocks begin.
+func writeIndex(w durable.File, h *head, chunks []*chunk) error {
+	h.blocks = make([]blockRef, 0, len(chunks))
+	room := len(h.encode()) + binary.MaxVarintLen64 + len(chunks)*longestRef
+	size := room
+	for _, c := range chunks[:min(len(chunks), 8)] {
+		size += c.len()*perMessage + len(c.keys) + 64
 	}
-	blocks = make([]byte, 0, room)
-	h.blocks = h.blocks[:0]
+	b := make([]byte, room, max(size, 256<<10))
+	written := 0
 	for _, c := range chunks {
-		at := len(blocks)
-		blocks = c.encode(blocks)
-		h.blocks = append(h.blocks, blockRef{c.len(), c.unseen(), c.uid[0], int64(at), len(blocks) - at, crc32.Checksum(blocks[at:], castagnoli)})
+		at := len(b)
+		b = c.encode(b)
+		h.blocks = append(h.blocks, blockRef{c.len(), c.unseen(), c.uid[0], int64(written + at - room), len(b) - at, crc32.Checksum(b[at:], castagnoli)})
+		if len(b) > 1<<20 {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			written, b = written+len(b), b[:0]
+		}
 	}
-	b := append([]byte(indexMagic), make([]byte, 8)...) // length and crc of the head
+	top := h.encode()
+	top = append(top, make([]byte, room-len(top))...)
+	le := binary.LittleEndian
+	le.PutUint32(top[8:], uint32(len(top)))
+	le.PutUint32(top[12:], crc32.Checksum(top[16:], castagnoli))
+	if written == 0 {
+		copy(b, top)
+		_, err := w.Write(b)
+		return err
+	}
+	_, err := w.Write(b)
+	if err == nil {
+		_, err = w.WriteAt(top, 0)
+	}
+	return err
+}
+
+// encode is the head; its length and crc are filled in later.
+func (h *head) encode() []byte {
+	b := append([]byte(indexMagic), make([]byte, 8)...)
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, h.validity)
 	b = appendText(b, h.id)
@@ -89,9 +119,7 @@ func encodeIndex(h *head, chunks []*chunk) (top, blocks []byte) {
 		b = binary.AppendUvarint(b, uint64(r.length))
 		b = le.AppendUint32(b, r.crc)
 	}
-	le.PutUint32(b[8:], uint32(len(b)))
-	le.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
-	return b, blocks
+	return b
 }
 
 // openSnapshot reads the head of an open mb-index; nil when it is not one, and the file is closed then.

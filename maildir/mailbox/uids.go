@@ -294,7 +294,7 @@ func unescapeName(b []byte) string {
 }
 
 // appendName writes a file name, whose octets may be anything but '/' and NUL.
-func appendName(b []byte, name string) []byte {
+func appendName[T string | []byte](b []byte, name T) []byte {
 	const hex = "0123456789abcdef"
 	for i := 0; i < len(name); i++ {
 		c := name[i]
@@ -344,6 +344,13 @@ func (b *batch) message(uid uint32, l *line) {
 	if l.more != "" {
 		b.keywords(uid, l.more)
 	}
+}
+
+// given is message for a new one with nothing to say beyond its key.
+func (b *batch) given(uid uint32, saved int64, key []byte) {
+	t := strconv.AppendUint(b.text, uint64(uid), 10)
+	t = strconv.AppendInt(append(t, " D"...), saved, 10)
+	b.text = append(appendName(append(t, " :"...), key), '\n')
 }
 
 // keywords writes the keywords beyond the letters.

@@ -60,9 +60,10 @@ e2e: build ## only the programs against each other, clients and peers
 bench: ## Go benchmarks of the packages
 	$(GO) test -short -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-peers: build packages ## Pennypost beside Postfix and Dovecot in turns on one disk; BENCH_ARGS="--reps 5 --loop"; see BENCHMARKS.md
+bench-peers: build packages ## Pennypost beside Postfix, its milters and Dovecot in turns on one disk; BENCH_ARGS="--reps 5 --loop"; see BENCHMARKS.md
 	$(GO) run ./test/bench peers --bin bin $(BENCH_ARGS)
 	$(GO) run ./test/bench boxes --bin bin $(BENCH_ARGS)
+	$(GO) run ./test/bench milters --bin bin $(BENCH_ARGS)
 
 soak: build ## half an hour of programs on one Maildir, kill -9 and deleted caches: nothing lost, nothing renumbered; SOAK_TIME=5m
 	PENNYPOST_SOAK=$(SOAK_TIME) $(GO) test -count=1 -timeout 0 -run '^TestSoak$$' -v ./maildir/mailbox ./test/soak

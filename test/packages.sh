@@ -3,7 +3,7 @@
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
 clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
-servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap"
+servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap opendkim"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
 
@@ -58,6 +58,7 @@ closure() {
 	case $1 in
 	exim4-daemon-light) with=exim4-base;;
 	opensmtpd) with=dash;;
+	opendkim) with=opendmarc;;
 	dovecot-core) with="dovecot-imapd dovecot-pop3d dovecot-lmtpd";;
 	courier-imap) with="courier-pop courier-base courier-authlib courier-authdaemon courier-authlib-pipe dash";;
 	esac

@@ -22,6 +22,7 @@ type load struct {
 	size    int           // octets of a message
 	perConn int           // messages on one connection, 0 all
 	pause   time.Duration // of a client before each message
+	whole   []byte        // every message is this, header and all; nil: made here
 }
 
 // taken is what came of a load.
@@ -68,7 +69,11 @@ func (l load) run() (taken, error) {
 				if conn == nil {
 					conn, err = connect(l.addr)
 				}
-				if err == nil {
+				switch {
+				case err != nil:
+				case l.whole != nil:
+					err = conn.bring(l.from, l.rcpt(i), "", l.whole)
+				default:
 					err = conn.send(l.from, l.rcpt(i), i, body)
 				}
 				if err != nil {
@@ -152,8 +157,15 @@ func (c *client) want(code string) error {
 	}
 }
 
-// send is one transaction: MAIL, RCPT and DATA in one write, for both servers offer PIPELINING.
+// send is one transaction with a header made here.
 func (c *client) send(from, to string, i int, body []byte) error {
+	header := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: number %d\r\nDate: Tue, 24 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%d.%d@bench.test>\r\n\r\n",
+		from, to, i, i, time.Now().UnixNano())
+	return c.bring(from, to, header, body)
+}
+
+// bring is one transaction: MAIL, RCPT and DATA in one write, for all servers offer PIPELINING.
+func (c *client) bring(from, to, header string, body []byte) error {
 	c.buf = fmt.Appendf(c.buf[:0], "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", from, to)
 	if _, err := c.conn.Write(c.buf); err != nil {
 		return err
@@ -163,10 +175,7 @@ func (c *client) send(from, to string, i int, body []byte) error {
 			return err
 		}
 	}
-	c.buf = fmt.Appendf(c.buf[:0], "From: <%s>\r\nTo: <%s>\r\nSubject: number %d\r\nDate: Tue, 24 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%d.%d@bench.test>\r\n\r\n",
-		from, to, i, i, time.Now().UnixNano())
-	c.buf = append(c.buf, body...)
-	c.buf = append(c.buf, ".\r\n"...)
+	c.buf = append(append(append(c.buf[:0], header...), body...), ".\r\n"...)
 	if _, err := c.conn.Write(c.buf); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type server struct {
 	unhold   func() error // what comes before kick and is not measured
 	kick     func() error // let it go
 	stop     func()
+	check    func() error // whether the work was done, where that is in doubt
 
 	cpuFrom time.Duration // CPU used before what a job measures began
 }
@@ -39,7 +40,7 @@ func userNames() []string {
 }
 
 // startPennypost starts ours with the configuration a busy site would have; relay is where foreign mail goes.
-func startPennypost(d *disk, bin string, base int, relay string, keys map[string]string) (*server, *lab.Host, error) {
+func startPennypost(d *disk, bin string, base int, relay string, keys map[string]string, more ...func(*lab.Host) error) (*server, *lab.Host, error) {
 	m := newMeter("pennypost")
 	l, err := lab.New(filepath.Join(d.dir, "pennypost"), bin, base)
 	if err != nil {
@@ -59,6 +60,12 @@ func startPennypost(d *disk, bin string, base int, relay string, keys map[string
 	}
 	if relay != "" {
 		h.Extra = fmt.Sprintf("[route.\"*\"]\nnext = [\"smtp://%s\"]\n", relay)
+	}
+	for _, do := range more {
+		if err := do(h); err != nil {
+			l.Down()
+			return nil, nil, err
+		}
 	}
 	if err := l.Up(); err != nil {
 		l.Down()

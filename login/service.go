@@ -151,6 +151,9 @@ type withFile struct {
 func (w *withFile) Read(p []byte) (int, error) {
 	var rights [64]byte
 	n, on, flags, _, err := w.ReadMsgUnix(p, rights[:])
+	if err != nil {
+		return 0, err // with n = -1
+	}
 	for _, f := range packet.Files(rights[:on]) {
 		if w.d.file == nil {
 			w.d.file = f

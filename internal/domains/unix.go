@@ -16,12 +16,11 @@ import (
 
 // unixUsers is who knows the Unix users, as mail.toml has it.
 func unixUsers(c *config.Config) *passwd.Lookup {
-	return &passwd.Lookup{
-		Socket: passwd.Socket(c.Run),
-		MinUID: uint32(c.Become.MinUID),
-		MinGID: uint32(c.Become.MinGID),
-		Self:   passwd.Ourselves(uint32(c.Become.MinUID)),
+	l := &passwd.Lookup{MinUID: uint32(c.Become.MinUID), MinGID: uint32(c.Become.MinGID), Self: passwd.Ourselves(uint32(c.Become.MinUID))}
+	if l.Self == nil { // else we are nobody whom mailgetent answers
+		l.Socket = passwd.Socket(c.Run)
 	}
+	return l
 }
 
 func root(text string) address.Path {

@@ -2,7 +2,7 @@
 # packages.sh gets what the tests drive. As root, and where apt works, the clients are installed and the other mail servers are
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
-clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
+clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc xmllint:libxml2-utils /usr/lib/python3/dist-packages/dkim/__init__.py:python3-dkim /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
 servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap opendkim"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
@@ -28,6 +28,15 @@ if [ ! -e "$cache/$imapflow/.complete" ]; then
 	fi
 fi
 
+# a peer that is one: its script is in test/peers/testdata
+mailauth=mailauth@4.13.3
+if [ ! -e "$cache/$mailauth/.complete" ] && command -v npm >/dev/null 2>&1; then
+	echo "packages: fetching $mailauth"
+	mkdir -p "$cache/$mailauth" &&
+		npm install --prefix "$cache/$mailauth" --ignore-scripts --no-audit --no-fund --silent "$mailauth" >/dev/null 2>&1 && : >"$cache/$mailauth/.complete" ||
+		echo "packages: $mailauth is not to be had: its tests are skipped"
+fi
+
 [ -z "$missing$unpack" ] && { echo "packages: everything is there"; exit 0; }
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
@@ -43,6 +52,7 @@ fi
 also() {
 	case $1 in
 	swaks) echo libio-socket-ssl-perl libnet-dns-perl libauthen-sasl-perl;;
+	python3-dkim) echo python3-nacl python3-authres;;
 	git-email) echo libmailtools-perl libnet-smtp-ssl-perl libauthen-sasl-perl;;
 	esac
 }

@@ -17,7 +17,7 @@ func TestUnixUsers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to be others")
 	}
-	for _, program := range []string{"bash", "unshare", "setpriv", "useradd", "pgrep"} {
+	for _, program := range []string{"bash", "unshare", "setpriv", "useradd", "pgrep", "curl", "chpasswd"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip("needs " + program)
 		}
@@ -38,12 +38,16 @@ func TestUnixUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pam, err := filepath.Abs("../../etc/pam.d/pennypost")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir, err := os.MkdirTemp("/tmp", "pennypost") // not below /var or /home, of which the script makes others
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	out, err := exec.Command("unshare", "-m", "bash", "testdata/unix.sh", dir, bin, sample).CombinedOutput()
+	out, err := exec.Command("unshare", "-m", "bash", "testdata/unix.sh", dir, bin, sample, pam).CombinedOutput()
 	if string(out) != string(want) {
 		t.Errorf("%v\n%s, want\n%s", err, out, want)
 		logs, _ := filepath.Glob(dir + "/log.*")

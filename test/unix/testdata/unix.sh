@@ -1,6 +1,6 @@
 # A host of its own with Unix users: /etc, /var, /run and /home are private copies of this mount namespace. Every program runs under its
 # own uid, and deliver-local under each user's.
-# $1: a directory to work in. $2: the programs. $3: the sample of mail.toml.
+# $1: a directory to work in. $2: the programs. $3: the sample of mail.toml. $4: our file for /etc/pam.d.
 d=$1; export PATH=$d/bin:$PATH
 set -e
 mkdir -p $d/bin $d/etc $d/run $d/home $d/var/spool $d/var/mail $d/var/lib $d/var/tmp
@@ -12,6 +12,16 @@ mailsetup --users | sh
 mailsetup --sample $3 >/dev/null
 cat >/etc/pennypost/mail.toml <<.
 hostname = "mx.example.org"
+[login]
+socket = "/run/pennypost/login/sock"
+clients = ["mailin", "maillogin", "vmail"]
+clear_networks = ["127.0.0.0/8"]
+[maillogin]
+imap = "127.0.0.42:10143"
+[imapd]
+sessions = "/run/pennypost/sessions/imapd.sock"
+[pop3d]
+sessions = "/run/pennypost/sessions/pop3d.sock"
 [smtpd]
 mx = "127.0.0.42:10025"
 [dns]
@@ -24,12 +34,14 @@ echo example.org >/etc/mailname
 mailuser domain add example.org >/dev/null
 >/etc/pennypost/domains/example.org/system
 mailuser user add virtual@example.org --no-credential >/dev/null
+cp $4 /etc/pam.d/pennypost
 groupadd -g 3000 team
 useradd -m -u 2001 -s /bin/bash -G team alice
 useradd -m -u 2002 -s /usr/sbin/nologin bob
 useradd -m -u 2003 -s /bin/bash carol
 useradd -m -u 2004 -s /bin/bash dave
 useradd -u 2005 -d /home/away erin
+printf 'alice:geheim und lang\nbob:auch geheim 7\n' | chpasswd
 cat >/etc/aliases <<.
 # as any Debian host has them
 mailer-daemon: postmaster
@@ -91,6 +103,28 @@ chmod 664 /home/carol/.forward
 smtp carol
 eventually 'test $(count carol) = 2'
 grep -c 'forward of carol.*others may write it' $d/log.become
+echo "== a password of the system"
+serve mailpam pamcheck
+serve mailauth mailauthd
+serve vmail imapd
+serve vmail pop3d
+serve maillogin maillogin
+eventually 'test -S /run/pennypost/pam/sock -a -S /run/pennypost/login/sock -a -S /run/pennypost/sessions/imapd.sock'
+eventually 'exec 3<>/dev/tcp/127.0.0.42/10143'
+imap() { curl -s --max-time 20 "imap://127.0.0.42:10143/$1" -u "$2" | tr -d '\r'; }
+ln -s ../project /home/alice/Maildir/.Project
+mkdir -m 2770 /home/alice/project /home/alice/project/cur /home/alice/project/new /home/alice/project/tmp
+chown -R alice:team /home/alice/project; chmod -R 2770 /home/alice/project; chown -h alice: /home/alice/Maildir/.Project
+imap "" "alice:geheim und lang" | sort
+imap "INBOX;MAILINDEX=1" "alice@example.org:geheim und lang" | grep -v '^Received\|^\s'
+printf 'Subject: plan\r\n\r\nour plan\r\n' >$d/plan.eml
+curl -s --max-time 20 -T $d/plan.eml "imap://127.0.0.42:10143/Project" -u "alice:geheim und lang"; echo "append: $?"
+find /home/alice/project -type f -path '*/[nc]*/*' -printf 'a file of %u:%g %m\n'
+imap "" "alice:falsch"; echo "wrong: ${PIPESTATUS[0]}"
+imap "INBOX;MAILINDEX=1" "bob:auch geheim 7" | grep -c Delivered-To # whose shell lets nobody log in, and mail is no shell
+usermod -L bob; imap "" "bob:auch geheim 7"; usermod -U bob
+curl -s --max-time 20 "imap://127.0.0.42:10143/" -u "root:root"; echo "root: $?"
+curl -s --max-time 20 "imap://127.0.0.42:10143/" -u "nosuch:x"; echo "nosuch: $?"
 echo "== processes"
 eventually '! pgrep -U alice,bob,carol,dave'
 pgrep -l -U alice,bob,carol,dave

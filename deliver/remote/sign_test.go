@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -354,5 +355,25 @@ func TestEndlessHeader(t *testing.T) {
 	}
 	if messages := got(); len(messages) != 1 || messages[0] != wired(text) {
 		t.Errorf("%d messages", len(messages))
+	}
+}
+
+// A message of 25 MiB is hashed in the memory that one of 1 MiB takes.
+func TestSignsInConstantMemory(t *testing.T) {
+	k := newKeyring(t)
+	c, _ := newClient(t, zone, 25, func(conf *config.Config) { conf.Remote.Sign = "unix:" + k.socket })
+	text := fromAlice + "\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 25<<20/71)
+	f, o := benchOrder(t, text, "alice@we.test", site)
+	m, err := openMessage(o, int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	trouble := c.sign(m)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; trouble != nil || len(m.top) == 0 || used > 2<<20 {
+		t.Errorf("%v, %d octets of memory", trouble, used)
 	}
 }

@@ -22,7 +22,7 @@ func (s *session) open() reply {
 		t.w, err = s.srv.Spool.BeginReady(s.producer, t.id)
 	} else {
 		t.env = queue.Envelope{ID: t.id, Via: s.via(), From: t.from, Mail: t.mail, HoldUntil: t.hold, Rcpts: t.rcpts}
-		t.env.Auth = s.userName()
+		t.env.Auth, t.env.Checks = s.userName(), t.checks
 		t.w, err = s.srv.Spool.Begin(s.producer, &t.env)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"pennypost/internal/escape"
+	"pennypost/queue"
 )
 
 // with is the protocol as RFC 3848 and RFC 6531 section 4.3 name it: SMTP, ESMTPSA, UTF8LMTPS.
@@ -36,8 +37,11 @@ func (s *session) envelope(b []byte) []byte {
 	b = append(b, "Return-Path: <"...)
 	b = s.tx.from.Append(b)
 	b = append(b, ">\nDelivered-To: "...)
-	b = s.tx.rcpts[0].To.Append(b)
-	return append(b, '\n')
+	b = append(s.tx.rcpts[0].To.Append(b), '\n')
+	if s.tx.checks != "" {
+		b = append(append(append(b, queue.ChecksField...), s.tx.checks...), '\n')
+	}
+	return b
 }
 
 // trace appends Received (RFC 5321 section 4.4).

@@ -15,7 +15,7 @@ import (
 // needs are what programs use besides that which the table of uids gives their user.
 var needs = map[string]func(*config.Config) Rights{
 	"smtpd": func(c *config.Config) Rights {
-		return checks(c).add(asks(c)).add(unixUsers()).add(opens(c.SMTPD.MX, c.SMTPD.Submission, c.SMTPD.Submissions, c.SMTPD.LMTP))
+		return checks(c).add(asks(c)).add(Rights{Read: []string{c.SMTPD.Trust}}).add(unixUsers()).add(opens(c.SMTPD.MX, c.SMTPD.Submission, c.SMTPD.Submissions, c.SMTPD.LMTP))
 	},
 	"maillogin": func(c *config.Config) Rights {
 		return opens(c.Maillogin.IMAP, c.Maillogin.IMAPS, c.Maillogin.POP3, c.Maillogin.POP3S)

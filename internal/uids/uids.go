@@ -103,6 +103,7 @@ var (
 		{"", dir | 0o755, "root", "root", "configuration, written by admins only"},
 		{"mail.toml", 0o644, "root", "root", ""},
 		{"tls", dir | gid | 0o750, "mailcert", "mailtls", "certificates and their keys"},
+		{"trust", dir | 0o755, "root", "root", "exceptions from SPF, DMARC and ARC; smtpd reads"},
 	}
 	domains = []Entry{
 		{"", dir | 0o755, "root", "root", "accounts and aliases; credentials/ are 2750 root:mailauth"},

@@ -192,7 +192,7 @@ func (r *Runner) vouched(env *queue.Envelope) bool {
 		if word != "pass" {
 			continue
 		}
-		if key == "spf" || key == "dmarc" || key == "dkim" && (by == domain || strings.HasSuffix(domain, "."+by) && by != "") {
+		if key == "client" || key == "spf" || key == "dmarc" || key == "dkim" && (by == domain || strings.HasSuffix(domain, "."+by) && by != "") {
 			return true
 		}
 	}

@@ -96,6 +96,7 @@ func TestS072Backscatter(t *testing.T) {
 		{"SPF", "hold", queue.Envelope{Via: "mx esmtp", From: path("ann@example.com"), Checks: "spf=pass dkim=none"}, false},
 		{"SPF failed", "hold", queue.Envelope{Via: "mx esmtp", From: path("ann@example.com"), Checks: "spf=fail dkim=none"}, true},
 		{"DKIM", "hold", queue.Envelope{Via: "mx esmtp", From: path("ann@news.example.com"), Checks: "spf=none dkim=pass:example.com"}, false},
+		{"a machine of ours", "hold", queue.Envelope{Via: "mx esmtp", From: path("ann@example.com"), Checks: "client=pass"}, false},
 		{"DKIM of another", "hold", queue.Envelope{Via: "mx esmtp", From: path("ann@example.com"), Checks: "spf=none dkim=pass:example.net"}, true},
 		{"DKIM of a name that ends alike", "hold", queue.Envelope{Via: "mx esmtp", From: path("ann@badexample.com"), Checks: "dkim=pass:example.com"}, true},
 		{"logged in", "hold", queue.Envelope{Via: "submit esmtpsa", From: path("ann@example.com"), Auth: "bob@example.org"}, false},

@@ -120,7 +120,7 @@ imap "INBOX;MAILINDEX=1" "alice@example.org:geheim und lang" | grep -v '^Receive
 printf 'Subject: plan\r\n\r\nour plan\r\n' >$d/plan.eml
 curl -s --max-time 20 -T $d/plan.eml "imap://127.0.0.42:10143/Project" -u "alice:geheim und lang"; echo "append: $?"
 find /home/alice/project -type f -path '*/[nc]*/*' -printf 'a file of %u:%g %m\n'
-imap "" "alice:falsch"; echo "wrong: ${PIPESTATUS[0]}"
+curl -s --max-time 20 "imap://127.0.0.42:10143/" -u "alice:falsch"; echo "wrong: $?"
 imap "INBOX;MAILINDEX=1" "bob:auch geheim 7" | grep -c Delivered-To # whose shell lets nobody log in, and mail is no shell
 usermod -L bob; imap "" "bob:auch geheim 7"; usermod -U bob
 curl -s --max-time 20 "imap://127.0.0.42:10143/" -u "root:root"; echo "root: $?"

@@ -96,6 +96,7 @@ var facts = []fact{
 	{"it was judged on the way in, and the verdict is on top of it", verdicts},
 	{"it carries two signatures of its domain, and both are good: dkim=pass twice", signedTwice},
 	{"DNS has all that mailkey dns prints: mailkey check says so of both domains", recordsGreen},
+	{"the other host reports what it found of our mail and of TLS with us, once; mailreport reads it", reported},
 	{"mail that pretends to be from a protected domain is refused with the reason", spoofed},
 	{"an unknown user is refused in the session", unknownUser},
 	{"a stranger's mail for others is refused", noRelay},

@@ -51,7 +51,7 @@ func build(dir string, base int) (*lab.Lab, error) {
 		if err != nil {
 			return l, err
 		}
-		if err := h.AddAlias("team", "alice", "bob"); err != nil {
+		if err := errors.Join(h.AddAlias("team", "alice", "bob"), h.AddAlias("postmaster", "alice")); err != nil {
 			return l, err
 		}
 		if err := errors.Join(h.Judge(), l.Protect(name)); err != nil {

@@ -63,7 +63,7 @@ func (l *Lab) AddHost(name, ip string, users ...string) (*Host, error) {
 	if err := l.Name(name, ip); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"etc/domains/" + name + "/users", "spool", "state", "run", "mail", "run/sources/smtpd", "run/sources/imapd", "run/sources/pop3d",
+	for _, dir := range []string{"etc/domains/" + name + "/users", "spool", "state", "state/reports/dmarc", "state/reports/tls", "state/reports/sent", "run", "mail", "run/sources/smtpd", "run/sources/imapd", "run/sources/pop3d",
 		"run/sources/maillogin"} {
 		if err := os.MkdirAll(filepath.Join(h.Dir, dir), 0o755); err != nil {
 			return nil, err

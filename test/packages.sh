@@ -2,8 +2,8 @@
 # packages.sh gets what the tests drive. As root, and where apt works, the clients are installed and the other mail servers are
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
-clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc xmllint:libxml2-utils /usr/lib/python3/dist-packages/dkim/__init__.py:python3-dkim /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
-servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap opendkim"
+clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat ldns-signzone:ldnsutils mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc xmllint:libxml2-utils /usr/lib/python3/dist-packages/dkim/__init__.py:python3-dkim /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
+servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap opendkim unbound nsd"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
 
@@ -70,6 +70,7 @@ closure() {
 	opensmtpd) with=dash;;
 	opendkim) with=opendmarc;;
 	dovecot-core) with="dovecot-imapd dovecot-pop3d dovecot-lmtpd";;
+	unbound) with=$(apt-cache depends unbound 2>/dev/null | sed -n 's/.*Depends: \(libpython[0-9.]*\)$/\1/p');;
 	courier-imap) with="courier-pop courier-base courier-authlib courier-authdaemon courier-authlib-pipe dash";;
 	esac
 	{ for p in $1 $with; do echo "$p"; done

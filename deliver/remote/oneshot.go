@@ -119,9 +119,9 @@ func seekable(in *os.File) (fd int, start, end int64, err error) {
 		}
 		return int(in.Fd()), start, info.Size(), nil
 	}
-	fd, err = unix.Open(os.TempDir(), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0600)
+	fd, err = unix.MemfdCreate("message", unix.MFD_CLOEXEC) // a file in memory: one on disk would need a place we may write to
 	if err != nil {
-		return -1, 0, 0, os.NewSyscallError("open "+os.TempDir(), err)
+		return -1, 0, 0, os.NewSyscallError("memfd_create", err)
 	}
 	copied, err := io.Copy(os.NewFile(uintptr(fd), "message"), in)
 	return fd, 0, copied, err

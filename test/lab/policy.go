@@ -15,7 +15,7 @@ import (
 const bogus = "bogus.test"
 
 // Validate makes the lab's name server a resolver that has validated everything. It is the one that says so, and the zones are not
-// signed: test/dane has zones that are, and a resolver that is none of ours.
+// signed: test/peers has zones that are, and a resolver that is none of ours.
 func (l *Lab) Validate() {
 	l.DNS.Misbehave("*", "!ad")
 	l.DNS.Misbehave(bogus, "!servfail")

@@ -33,6 +33,7 @@ const FirstUID = 2001
 type Options struct {
 	Dir    string   // the chroot is made below it
 	Domain string   // of its mailboxes
+	More   []string // domains that have the same users
 	IP     string   // listens here, and sends from here
 	Port   int      // of SMTP; of IMAP where the server speaks that, and POP3 and the TLS ports lie where the standards have them
 	Users  []string // mailboxes

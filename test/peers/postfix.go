@@ -47,8 +47,10 @@ func StartPostfix(o Options, logging bool) (*Postfix, error) {
 	}
 	p := &Postfix{peer}
 	boxes := ""
-	for _, user := range o.Users {
-		boxes += fmt.Sprintf("%s@%s %s/Maildir/\n", user, o.Domain, user)
+	for _, domain := range append([]string{o.Domain}, o.More...) {
+		for _, user := range o.Users {
+			boxes += fmt.Sprintf("%s@%s %s/Maildir/\n", user, domain, user)
+		}
 	}
 	main := p.config()
 	master := fmt.Sprintf("%s inet n - n - - smtpd\n", p.Addr) + services
@@ -102,7 +104,7 @@ func (p *Postfix) config() string {
 		set("local_destination_concurrency_limit", "20")
 	} else {
 		set("mydestination", "")
-		set("virtual_mailbox_domains", o.Domain)
+		set("virtual_mailbox_domains", strings.Join(append([]string{o.Domain}, o.More...), " "))
 	}
 	set("mynetworks", "127.0.0.0/8")
 	set("inet_protocols", "ipv4")

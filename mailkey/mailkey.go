@@ -2,7 +2,7 @@
 Package mailkey makes, changes and shows the DKIM keys of our domains, and says which records DNS should have: mailkey(8).
 
 	DIR/example.org/dkim/r202611.key      a key; the name is its selector
-	DIR/example.org/mx spf dmarc mta-sts  records that are not to be the usual ones, one small text file each
+	DIR/example.org/mx spf dmarc mta-sts tlsrpt  records that are not to be the usual ones, one small text file each
 
 A key is text and PEM:
 

@@ -26,13 +26,13 @@ type Host struct {
 }
 
 // words are the files in which a domain may say that a record of it is to be another.
-type words struct{ mx, spf, dmarc, sts string }
+type words struct{ mx, spf, dmarc, sts, tlsrpt string }
 
 func (s *Store) words(n Name) (w words, err error) {
 	for _, f := range []struct {
 		file string
 		to   *string
-	}{{"mx", &w.mx}, {"spf", &w.spf}, {"dmarc", &w.dmarc}, {"mta-sts", &w.sts}} {
+	}{{"mx", &w.mx}, {"spf", &w.spf}, {"dmarc", &w.dmarc}, {"mta-sts", &w.sts}, {"tlsrpt", &w.tlsrpt}} {
 		if *f.to, err = s.setting(n, f.file); err != nil {
 			return w, err
 		}
@@ -108,8 +108,34 @@ func policyRecords(domain string, h Host, w words) []Record {
 				"others bring us mail by verified TLS only (MTA-STS); id changes with the policy", "whoever sits between may read and change mail to us"},
 			Record{"mta-sts." + domain, "CNAME", h.Name, "should", "where the MTA-STS policy is fetched, by HTTPS", "the policy is not found, as if there were none"})
 	}
-	return append(list, Record{"_smtp._tls." + domain, "TXT", "v=TLSRPTv1; rua=mailto:postmaster@" + domain, "should",
+	list = append(list, Record{"_smtp._tls." + domain, "TXT", cmp.Or(w.tlsrpt, "v=TLSRPTv1; rua=mailto:postmaster@"+domain), "should",
 		"others report when they cannot reach us by TLS (TLS-RPT)", "a broken certificate is found out by complaints"})
+	for _, host := range elsewhere(domain, dmarc) {
+		list = append(list, Record{domain + "._report._dmarc." + host, "TXT", "v=DMARC1", "must",
+			host + " agrees to have the reports about " + domain + "; it stands in the zone of " + host, "nobody sends the reports (RFC 9990 section 4)"})
+	}
+	return list
+}
+
+// elsewhere are the hosts in rua= that are not of the domain: they have to agree. Whether one above or below it is of the same organization only a
+// walk through DNS could tell; it is, for all who have one name registered.
+func elsewhere(domain, dmarc string) (hosts []string) {
+	for tag := range strings.SplitSeq(dmarc, ";") {
+		name, value, _ := strings.Cut(tag, "=")
+		if strings.TrimSpace(name) != "rua" {
+			continue
+		}
+		for uri := range strings.SplitSeq(value, ",") {
+			uri, _, _ = strings.Cut(strings.TrimSpace(uri), "!")
+			at := strings.LastIndexByte(uri, '@')
+			host := strings.ToLower(uri[at+1:])
+			if at < 0 || host == domain || strings.HasSuffix(host, "."+domain) || strings.HasSuffix(domain, "."+host) || slices.Contains(hosts, host) {
+				continue
+			}
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // clientRecords let mail programs set themselves up (RFC 6186, RFC 8314). A target "." says that there is none.

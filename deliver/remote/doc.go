@@ -8,6 +8,7 @@ RFC 5321 or, for lmtp: sites, of RFC 2033.
 	                 pool.go (idle) ◀──▶ session.go  greeting, EHLO   starttls.go  auth.go  reply.go
 	                                                    ▼
 	                             transaction.go  MAIL, RCPT, DATA or BDAT   body.go, wire.go (LF becomes CRLF)
+	                             sign.go ─pipe─▶ mailkey sign: what goes on top
 
 It keeps nothing on disk. It reads the message from the descriptor of its order and asks DNS; what it has learnt of hosts
 and its idle connections die with it, and nothing is lost. If it is killed after a host took a message and before the

@@ -73,7 +73,12 @@ func (s *session) destination(to address.Path) (place, reply) {
 		return place{}, reply{550, "5.7.1", "we do not relay to that domain"}
 	case domains.Unknown:
 		return place{}, s.nobody()
+	case domains.Nowhere:
+		return place{local: true}, reply{}
 	case domains.Alias:
+		if a.Account != nil { // it keeps a copy
+			return place{local: true}, reply{}
+		}
 		return place{local: true}, s.behind(to, a.Targets)
 	}
 	if !a.Account.Postmaster && s.srv.over(a.Account) {
@@ -108,6 +113,8 @@ func (s *session) behind(to address.Path, targets []address.Path) reply {
 			switch {
 			case err != nil:
 				failed = err
+			case a.Kind == domains.Nowhere || a.Kind == domains.Alias && a.Account != nil:
+				return true
 			case a.Kind == domains.Foreign || len(seen) > maxAliases:
 				return true
 			case a.Kind == domains.Alias:

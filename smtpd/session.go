@@ -237,9 +237,7 @@ func (s *session) flush() {
 	}
 	s.sent = s.sent[:0]
 	for i := range s.rows {
-		if err := aggregate.Append(s.srv.Reports, time.Now(), s.rows[i]); err != nil {
-			s.srv.Log.Warn("dmarc report", err)
-		}
+		s.srv.reported(aggregate.Append(s.srv.Reports, time.Now(), s.rows[i]))
 		s.rows[i] = aggregate.Row{}
 	}
 	s.rows = s.rows[:0]

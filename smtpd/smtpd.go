@@ -6,6 +6,7 @@ from programs beside us (lmtp, RFC 2033). It makes spool files and nothing else:
 
 	in/PRODUCER/tmp/ID   being received, not acknowledged    removed after 36 hours
 	in/PRODUCER/new/ID   answered with 250: ours             found by queue-run
+	reports/dmarc/DATE   a line for a judged message         told by mailreport send
 
 After 250 to the final dot the file is on disk; whatever goes wrong before is a 4yz or 5yz and leaves nothing behind. Nothing is
 known of a client between connections but what its source did within the hour (sources.go).
@@ -17,6 +18,7 @@ commands:
 	sources.go  who may come, and how often
 	rcpt.go relay.go  RCPT, and for whom         data.go bdat.go content.go    the message
 	auth.go  AUTH    starttls.go  STARTTLS       lmtp.go  what LMTP does otherwise
+	verify.go  what becomes of mail from outside, trust.go  but for exceptions
 	received.go fixup.go  what we add            reply.go errors.go  what we say
 */
 package smtpd
@@ -90,14 +92,15 @@ type Server struct {
 	Log      *maillog.Log
 	Sleep    func(time.Duration) // nil: time.Sleep
 
-	names    []string                     // authserv-ids that are ours
-	settings atomic.Pointer[config.SMTPD] // what new sessions get
-	relay    atomic.Pointer[relaying]
-	stopping atomic.Bool
-	broken   atomic.Bool // the disk failed under a message: nothing is taken until somebody looked
-	open     atomic.Int64
-	second   atomic.Pointer[second]
-	space    space
+	names      []string                     // authserv-ids that are ours
+	settings   atomic.Pointer[config.SMTPD] // what new sessions get
+	relay      atomic.Pointer[relaying]
+	unreported atomic.Pointer[string] // why the last row of a report was lost
+	stopping   atomic.Bool
+	broken     atomic.Bool // the disk failed under a message: nothing is taken until somebody looked
+	open       atomic.Int64
+	second     atomic.Pointer[second]
+	space      space
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -133,6 +136,7 @@ func serviceNamed(name string) (service, bool) {
 // Reload has new sessions work with other settings.
 func (srv *Server) Reload(settings *config.SMTPD) {
 	srv.relay.Store(newRelaying(settings))
+	srv.lets.Store(limitsOf(settings))
 	srv.settings.Store(settings)
 }
 

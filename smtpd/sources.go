@@ -11,13 +11,20 @@ import (
 // What is known of a source, its address or /64, is known to all processes of the service (package listen): connections, messages,
 // recipients, errors, unknown recipients, and whether somebody there has logged in or sent mail that was taken.
 
-// limits is what a service lets in.
-func (srv *Server) limits() listen.Limits {
-	set := srv.settings.Load()
-	return listen.Limits{
+// limitsOf is what a service lets in.
+func limitsOf(set *config.SMTPD) *listen.Limits {
+	return &listen.Limits{
 		Total: set.MaxConnections, PerIPv4: set.PerIPv4, PerIPv6: set.PerIPv6, PerSite: set.PerSite,
 		Connects: listen.Rate(set.ConnectRate), Errors: listen.Rate(set.ErrorRate), Unknown: unknownRate(set),
-		Exempt: set.TrustedNetworks, Proxies: set.ProxyNetworks, Tables: srv.Sources,
+		Exempt: set.TrustedNetworks, Proxies: set.ProxyNetworks,
+	}
+}
+
+// limits are those of now, and of later settings.
+func (srv *Server) limits() listen.Limits {
+	return listen.Limits{
+		Now:     srv.lets.Load,
+		Tables:  srv.Sources,
 		Refused: func(service string, from netip.Addr, why string) { srv.Log.Refuse(service, from.String(), why) },
 		Stress: func(service string, on bool, open, most int) {
 			if srv.Log.Stress(service, on, open, most); on {

@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pennypost/internal/address"
 	"pennypost/internal/dns"
 	"pennypost/msgauth"
+	"pennypost/queue"
 )
 
 // silent is DNS that answers nothing about names below slow.test, and otherwise what Resolver does.
@@ -348,5 +351,46 @@ func TestTakesMail(t *testing.T) {
 		if !strings.Contains(said, want) || want == "" && said != "" || got.null != (domain == "nomail.test") {
 			t.Errorf("%s: %+v", domain, got)
 		}
+	}
+}
+
+// A verdict that cannot be written is a failure of the disk: the message is not taken, and nothing is left of it. A report that cannot be
+// kept is only logged, once.
+func TestVerdictFaults(t *testing.T) {
+	srv, spool, log := newServer(t)
+	judge(t, srv)
+	spool.fail = func(step string) error {
+		if step == "fill" {
+			return unix.ENOSPC
+		}
+		return nil
+	}
+	if heard := sends(t, srv, "a@example.net", letterFrom("a@example.net")); !strings.HasPrefix(heard, "452 4.3.1") {
+		t.Error(heard)
+	}
+	if len(spool.files) > 0 || spool.open != 0 {
+		t.Errorf("%d files, %d open", len(spool.files), spool.open)
+	}
+	spool.fail, srv.Reports = nil, "/dev/null/reports"
+	for range 3 {
+		if heard := sends(t, srv, "a@example.net", letterFrom("a@example.net")); heard[:3] != "250" {
+			t.Error(heard)
+		}
+	}
+	if n := strings.Count(log.String(), "dmarc report"); n != 1 {
+		t.Errorf("%d warnings\n%s", n, log)
+	}
+}
+
+// Whatever a report says, its one line fits where it is kept, and is words and nothing else.
+func TestChecksFit(t *testing.T) {
+	long := strings.Repeat(strings.Repeat("a", 60)+".", 4) + "test"
+	r := &msgauth.Report{From: msgauth.SPF{Result: msgauth.PermError, Domain: long}, ARC: msgauth.ARC{Result: msgauth.TempError, Trusted: long},
+		DMARC: msgauth.DMARC{Result: msgauth.TempError, Domain: long, Do: msgauth.PolicyQuarantine}, IPRev: msgauth.IPRev{Result: msgauth.TempError}}
+	for i := range 20 {
+		r.DKIM = append(r.DKIM, msgauth.DKIM{Result: msgauth.TempError, Domain: long[i*10:]})
+	}
+	if text := r.Checks(); len(text) > queue.MaxChecks || !strings.HasSuffix(text, " do=quarantine iprev=temperror") {
+		t.Errorf("%d: %s", len(text), text)
 	}
 }

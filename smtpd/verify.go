@@ -145,6 +145,17 @@ func (s *session) count(report *msgauth.Report, asked msgauth.Policy, v verdict)
 	s.rows = append(s.rows, row)
 }
 
+// reported logs an error of what is kept for reports, and the same one not again: no message waits for a report.
+func (srv *Server) reported(err error) {
+	if err == nil {
+		return
+	}
+	text := err.Error()
+	if last := srv.unreported.Swap(&text); last == nil || *last != text {
+		srv.Log.Warn("dmarc report", err)
+	}
+}
+
 // verdictText is what stands on top of a message that was judged, below the lines that are its envelope.
 func (s *session) verdictText(report *msgauth.Report) func(size int) []byte {
 	return func(size int) []byte {

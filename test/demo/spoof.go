@@ -67,6 +67,9 @@ func verdicts(c *checker) error {
 		return err
 	}
 	header, _, _ := strings.Cut(texts[0], "\n\n")
+	if n := strings.Count(header, "\tdkim=pass header.d="+here); n != 2 {
+		return fmt.Errorf("%d signatures pass, not both, in\n%s", n, header)
+	}
 	for _, want := range []string{"\nAuthentication-Results: mx." + there + ";", "\tspf=pass smtp.mailfrom=alice@" + here, "\tiprev=pass", "\tdmarc=pass header.from=" + here} {
 		if !strings.Contains(header, want) {
 			return fmt.Errorf("no %q in\n%s", want, header)

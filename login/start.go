@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
-	"strconv"
 	"strings"
 
 	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
+	"pennypost/internal/uids"
 )
 
 // ServiceSections are the sections of mail.toml that mailauthd reads.
@@ -21,15 +20,18 @@ var ServiceSections = append(Sections, "log", "imapd", "pop3d")
 func NewService(conf *config.Config, log *maillog.Log) (*Service, error) {
 	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Serve: newHandover(conf).serve, Log: log}
 	for _, name := range conf.Login.Clients {
-		u, err := user.Lookup(name)
+		uid, err := uids.Lookup(name)
 		if err != nil {
-			return nil, fmt.Errorf("%s: login.clients: no user %s on this host", conf.File, name)
+			return nil, fmt.Errorf("%s: login.clients: %w", conf.File, err)
 		}
-		uid, err := strconv.ParseUint(u.Uid, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("%s: login.clients: user %s: %w", conf.File, name, err)
+		s.Allowed = append(s.Allowed, uid)
+	}
+	if len(conf.Login.Clients) == 0 {
+		for _, name := range []string{"mailin", "maillogin", "vmail"} { // those of them that are there
+			if uid, err := uids.Lookup(name); err == nil {
+				s.Allowed = append(s.Allowed, uid)
+			}
 		}
-		s.Allowed = append(s.Allowed, uint32(uid))
 	}
 	return s, nil
 }

@@ -82,7 +82,7 @@ func (a *Agent) one(r *round, o order.Order, file durable.File, user string) {
 		rc.fail(status.Result{Outcome: status.Failed, Code: 550, Enhanced: "5.1.1", Text: "no such user here"})
 	default:
 		detail := ""
-		if found, err := a.Directory.Lookup(rc.to); err == nil && found.Kind == domains.Mailbox && found.Account.Path() == account.Path() {
+		if found, err := a.Directory.Lookup(rc.to); err == nil && found.Account != nil && found.Account.Path() == account.Path() {
 			detail = found.Detail
 		}
 		a.deliver(r, rc, account, detail, r.now())

@@ -116,6 +116,7 @@ const (
 	Unknown             // our domain, nobody there
 	Mailbox             // an account; Detail may be set
 	Alias               // an alias or the catch-all; Targets are set
+	Nowhere             // an alias of /etc/aliases that is /dev/null
 )
 
 // Answer is what Lookup found.

@@ -25,7 +25,7 @@ type etcAliases struct {
 }
 
 type etcEntry struct {
-	targets []address.Path // bare names without a domain
+	targets []address.Path // bare names without a domain; none: /dev/null
 	err     error
 }
 
@@ -137,9 +137,14 @@ func (e *etcAliases) entry(entry string) (name string, list []address.Path, err 
 		return "", nil, errors.New("no name before the colon")
 	}
 	name = normalise(p.Unquoted())
+	nothing := false
 	for rest != "" {
 		var word string
 		if word, rest, _ = cut(rest, ','); strings.TrimSpace(word) == "" {
+			continue
+		}
+		if strings.Trim(strings.TrimSpace(word), `"`) == "/dev/null" {
+			nothing = true
 			continue
 		}
 		more, err := e.target(strings.TrimSpace(word))
@@ -148,7 +153,7 @@ func (e *etcAliases) entry(entry string) (name string, list []address.Path, err 
 		}
 		list = append(list, more...)
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && !nothing {
 		return name, nil, errors.New("no address after the colon")
 	}
 	return name, list, nil

@@ -120,7 +120,10 @@ func (d *Domains) exactSystem(dom *domain, st *domainState, name, detail string)
 		}
 	}
 	others, itself := without(targets, name, dom.name)
-	if ok && !itself {
+	switch {
+	case ok && len(targets) == 0:
+		return Answer{Kind: Nowhere}, true, nil
+	case ok && !itself:
 		return Answer{Kind: Alias, Targets: others}, true, nil
 	}
 	user, err := st.anybody(d, dom, name)

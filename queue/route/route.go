@@ -58,7 +58,7 @@ type Target struct {
 	Sites   []string       // keys, best first; empty with a Result
 	Outside bool           // leaves this host
 	Domain  string         // Sites[0] is "mx:"+Domain: ask DNS
-	Result  *status.Result // refused: error: routes and unknown users
+	Result  *status.Result // nothing to be done: refused by an error: route or as an unknown user; or thrown away
 	Unix    *passwd.User   // Sites[0] is "unix:"+Name: delivered as this user
 }
 
@@ -143,6 +143,9 @@ func (e *expansion) add(to address.Path, depth int) error {
 				return err
 			}
 		}
+	case domains.Nowhere:
+		thrown := status.Result{Outcome: status.Delivered, Code: 250, Enhanced: "2.0.0", Text: "thrown away, as an alias says"}
+		e.targets = append(e.targets, Target{To: to, Result: &thrown})
 	case domains.Foreign:
 		e.targets = append(e.targets, e.table.outside(e.from, to))
 	default:

@@ -207,6 +207,20 @@ func (r *Runner) deferRcpt(m *message, i int, key, host string, result status.Re
 	return r.remember(m, false, []queue.Event{ev})
 }
 
+// thrownAway is recipient i whose mail an alias throws away.
+func (r *Runner) thrownAway(m *message, i int, result status.Result) error {
+	c, s := m.live.rcpts[i], &m.live.st.Rcpts[i]
+	attempt, delay := s.Attempts+1, max(0, time.Since(m.live.m.Env.Time))
+	ev := queue.Event{Time: time.Now(), ID: m.id, Kind: queue.Deliver, Num: c.num, To: c.to, Site: route.LocalSite, Status: result, Attempt: attempt, Delay: delay}
+	r.log.Deliver(m.id, c.to, route.LocalSite, "", "", result, attempt, delay)
+	r.add(m, &ev)
+	m.live.st.Add(&ev)
+	if r.owes(m.live) {
+		return r.remember(m, false, []queue.Event{ev})
+	}
+	return nil
+}
+
 // deferAt defers what m has for a site that could not be asked.
 func (r *Runner) deferAt(m *message, f *flight, result status.Result, key string, due site.Time, parked bool, now site.Time) {
 	l, err := r.open(m)

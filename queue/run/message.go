@@ -394,7 +394,10 @@ func (r *Runner) routeOne(m *message, i int) (expanded bool, err error) {
 	c.to, c.sites, c.domain, c.outside, c.unix = t.To, t.Sites, t.Domain, t.Outside, t.Unix
 	c.derived = s.Num.Sub > 0 || t.To != s.To
 	if t.Result != nil {
-		if t.Result.Outcome == status.Deferred {
+		switch t.Result.Outcome {
+		case status.Delivered:
+			return false, r.thrownAway(m, i, *t.Result)
+		case status.Deferred:
 			return false, r.deferRcpt(m, i, "", "", *t.Result)
 		}
 		r.fail(m, i, &failure{result: *t.Result})

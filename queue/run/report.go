@@ -10,6 +10,7 @@ import (
 	"pennypost/internal/status"
 	"pennypost/queue"
 	"pennypost/queue/dsn"
+	"pennypost/queue/route"
 	"pennypost/queue/site"
 )
 
@@ -290,7 +291,7 @@ func (r *Runner) delivered(m *message, c *rcpt, s *queue.RcptState, key string, 
 		return
 	}
 	switch {
-	case key == "local":
+	case route.Local(key):
 		r.reportSuccess(m, c.num, c.to, s.Params, 's', dsn.Delivered, g.host, g.result)
 	case !g.passed:
 		r.reportSuccess(m, c.num, c.to, s.Params, 's', dsn.Relayed, g.host, g.result)

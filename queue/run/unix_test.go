@@ -36,6 +36,9 @@ func init() {
 }
 
 func (d unixDirectory) Lookup(to address.Path) (domains.Answer, error) {
+	if to.Local == "null" {
+		return domains.Answer{Kind: domains.Nowhere}, nil
+	}
 	u := unixPeople[to.Local]
 	if u == nil {
 		return d.directory.Lookup(to)
@@ -325,5 +328,25 @@ func TestUnixOurselves(t *testing.T) {
 	who.UID++
 	if _, err := r.startAs(who, end); err == nil || !strings.Contains(err.Error(), r.Become) {
 		t.Error(err)
+	}
+}
+
+// What an alias throws away is delivered as far as anybody is told, and no order says so.
+func TestThrownAway(t *testing.T) {
+	b := newBench(t)
+	newBecome(t, b)
+	b.begin()
+	alone := b.put("mx", "alice@example.net", "null@example.org")
+	both := b.put("mx", "alice@example.net", "null@example.org", "bob@example.org")
+	b.eventually("delivery", b.empty)
+	b.end()
+	if got := b.events(alone); !slices.Equal(got, []string{"deliver 1", "end 0"}) {
+		t.Errorf("journal %v", got)
+	}
+	if got := b.events(both); !slices.Equal(got, []string{"deliver 1", "deliver 2", "end 0"}) {
+		t.Errorf("journal %v", got)
+	}
+	if n := len(b.delivers()); n != 1 {
+		t.Errorf("%d orders", n)
 	}
 }

@@ -49,6 +49,7 @@ postmaster: root
 root: alice
 dave: \dave, bob
 prog: |/bin/false
+noreply: /dev/null
 team: :include:/etc/team
 .
 printf 'alice\nbob # both\n' >/etc/team
@@ -82,7 +83,7 @@ smtp() {
 }
 
 echo "== who is there"
-smtp alice bob root daemon nobody mailqueue nosuch 0 postmaster prog erin
+smtp alice bob root daemon nobody mailqueue nosuch 0 postmaster prog noreply erin
 eventually 'test $(count alice) = 3 && test $(count bob) = 1'
 find /home/*/Maildir /var/mail -type f -printf 'a file of %u:%g %m\n' | sort
 stat -c '%n %U:%G %a' /home/alice/Maildir /home/alice/Maildir/new

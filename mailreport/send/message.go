@@ -9,7 +9,8 @@ import (
 )
 
 // message is the mail with a report in it: RFC 9990 section 3.5.2, RFC 8460 section 5.3. Nothing in it is of strangers but domains that DNS had,
-// and an address that has been parsed. The same report is the same message, so who gets it twice knows it again.
+// and an address that has been parsed. A report that is sent again has the same Message-ID
+// and file name, so who gets it twice knows it.
 func (s *Sender) message(r *report, t target, packed []byte) []byte {
 	var b bytes.Buffer
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

@@ -20,6 +20,7 @@ A report that could not be sent is tried again at each run until it is two days 
 
 A domain says where its reports go, and strangers have domains: an address outside of the organization must have agreed (RFC 9990 section 4), and
 a web server is reached as S041 wants: no other place than the one named, no address of our own networks, no more than 64 KiB of answer in 30 s.
+Who has a thousand names has a thousand reports: no more go to one host in a run, nor ten times as many in all (S092).
 */
 package send
 
@@ -63,8 +64,9 @@ type Sender struct {
 	Mail      func(ctx context.Context, from, rcpt string, message []byte) error
 	Post      func(ctx context.Context, url, mediaType string, body []byte) error
 
-	sent *sent
-	off  []string
+	sent  *sent
+	off   []string
+	given map[string]int // host → reports of this run
 }
 
 // TXT asks DNS; internal/dns.Resolver is one.
@@ -93,6 +95,12 @@ const (
 	Never     = "never" // and Text says why
 )
 
+// Bounds of a run.
+const (
+	maxReports = 10_000
+	maxPerHost = 1_000
+)
+
 // keepDays is how long a report that cannot be sent is tried (RFC 8460 section 3: 24 hours).
 const keepDays = 2
 
@@ -118,9 +126,15 @@ func (s *Sender) Run(ctx context.Context, say func(Outcome)) (later bool, err er
 		return false, err
 	}
 	defer s.sent.close()
+	s.given = map[string]int{}
 	days, reports, err := s.collect()
 	if err != nil {
 		return false, err
+	}
+	if more := len(reports) - maxReports; more > 0 { // those about much mail first
+		slices.SortStableFunc(reports, func(a, b *report) int { return b.rows - a.rows })
+		reports = reports[:maxReports]
+		say(Outcome{State: Never, Text: fmt.Sprintf("%d reports more than the %d of a run", more, maxReports)})
 	}
 	slices.SortStableFunc(reports, func(a, b *report) int { return a.due.Compare(b.due) })
 	left := map[string]bool{} // files with reports that are still to be sent
@@ -282,9 +296,12 @@ func (s *Sender) give(ctx context.Context, r *report, t target, packed []byte) (
 	switch {
 	case t.limit > 0 && int64(n) > t.limit:
 		return Never, fmt.Sprintf("%d octets are more than the %d it takes", n, t.limit), n
+	case s.given[t.host] >= maxPerHost:
+		return Never, fmt.Sprintf("%s has had %d reports", t.host, maxPerHost), n
 	case s.DryRun:
 		return WouldSend, "", n
 	}
+	s.given[t.host]++
 	var err error
 	if t.mail() {
 		err = s.Mail(ctx, s.From, t.address, message)

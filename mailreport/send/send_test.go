@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 
 	"pennypost/internal/dns"
 	"pennypost/internal/dns/fixture"
+	"pennypost/internal/durable/faultdisk"
 	"pennypost/internal/tlsrpt"
 	"pennypost/mailreport"
 	"pennypost/msgauth"
@@ -396,6 +398,62 @@ func TestS041Post(t *testing.T) {
 	}
 	if err := post(context.Background(), host+"/endless", "x/y", nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// S092: who has a thousand names does not have us write a million letters.
+func TestS092ManyDomains(t *testing.T) {
+	d := newDesk(t, "*.example.test TXT \"v=DMARC1; p=none; rua=mailto:d@example.test\"")
+	for i := range maxPerHost + 5 {
+		d.seen(t, row(fmt.Sprintf("d%d.example.test", i), "192.0.2.7"))
+	}
+	all, later := d.run(t)
+	n := 0
+	for _, o := range all {
+		if o.State == Never {
+			n++
+		}
+	}
+	if later || n != 5 || len(d.mail) != maxPerHost {
+		t.Errorf("%d letters, %d refused, %v", len(d.mail), n, later)
+	}
+}
+
+// S092: the largest report that we send is one that we would read.
+func TestS092LargestReport(t *testing.T) {
+	d := newDesk(t, example)
+	var b bytes.Buffer
+	for i := range 30_000 {
+		long := strings.Repeat("x", 200)
+		fmt.Fprintf(&b, "1795510000 policy=example.test p=reject adkim=r aspf=r from=example.test envelope=%s.example.test source=2001:db8::%x do=none dkim=fail spf=fail"+
+			" signed=%s:s%d:fail signed=%s.test:s:fail sent=%s:fail\n", long, i, long, i, long, long)
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, aggregate.Dir, "2026-11-24"), b.Bytes(), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := d.run(t); len(all) != 1 || all[0].State != Sent || all[0].Rows < 5000 {
+		t.Fatalf("%+v", all)
+	}
+	_, text, _ := strings.Cut(d.mail[0], "\n")
+	list, err := mailreport.Read(strings.NewReader(text), today)
+	if err != nil || len(list) != 1 || list[0].Rows() < 5000 {
+		t.Errorf("%v %v", len(list), err)
+	}
+}
+
+// What was sent is on disk before the next is sent, wherever the power goes.
+func TestSentSurvives(t *testing.T) {
+	for n := 1; ; n++ {
+		disk := faultdisk.New().CrashAt(n)
+		s := &sent{disk: disk, done: map[string]bool{}, days: map[string]int{}}
+		err := s.add(today, &report{kind: "dmarc", id: "abc", domain: "example.test"}, target{uri: "mailto:d@example.test", host: "example.test"})
+		found := disk.Reboot()
+		if err == nil && !strings.Contains(string(found["2026-11-25"]), "id=abc domain=example.test to=mailto:d@example.test") {
+			t.Errorf("cut at step %d (%s): said to be sent, and forgotten", n, disk.LastStep())
+		}
+		if !disk.Crashed() {
+			return
+		}
 	}
 }
 

@@ -60,12 +60,12 @@ type Signed struct{ Domain, Selector, Result string }
 // Sent is the verdict of SPF on the reverse-path.
 type Sent struct{ Domain, Result string }
 
-// maxSigned and maxText bound what a message may write: 8 signatures are looked at, and a name has 253 octets.
+// maxSigned and the others bound what a message may write: 8 signatures are looked at, and a name has 253 octets.
 const (
 	maxSigned  = 8
 	maxReasons = 4
 	maxName    = 253
-	maxText    = 120
+	maxComment = 120
 )
 
 // Append counts a message, in the directory of State.
@@ -106,7 +106,7 @@ func (r *Row) words() []byte {
 		add("sent", cut(r.Sent.Domain, maxName-len(":permerror"))+":"+r.Sent.Result)
 	}
 	for _, reason := range r.Reasons[:min(len(r.Reasons), maxReasons)] {
-		line = fit(line, "reason", reason.Type+":"+cut(reason.Comment, maxText))
+		line = fit(line, "reason", reason.Type+":"+cut(reason.Comment, maxComment))
 	}
 	for _, s := range r.Signed[:min(len(r.Signed), maxSigned)] {
 		line = fit(line, "signed", s.Domain+":"+s.Selector+":"+s.Result)

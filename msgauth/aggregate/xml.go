@@ -17,6 +17,8 @@ type Feedback struct {
 	Policy Policy // the last one that was seen: a report has one (RFC 9990 section 3.1)
 	Rows   []Count
 	Missed bool // not all were counted: the day was full, or had more rows than a report may have
+
+	text int // octets that the rows will have, about
 }
 
 // Count is a row, and how many messages were so.
@@ -25,9 +27,11 @@ type Count struct {
 	N int64
 }
 
-// maxRows is how many different rows a report has; who sends from more addresses than that is a botnet, and the sum is still right: they
-// are counted and named as missed (S092).
-const maxRows = 50_000
+// A report has at most so many different rows, and so much text: readers, ours too, refuse what is larger (S092). What is beyond is said to be missed.
+const (
+	maxRows = 50_000
+	maxText = 9 << 20
+)
 
 // Collect reads a day: the report for each domain.
 func Collect(day dayfile.Day) (map[string]*Feedback, error) {
@@ -47,9 +51,11 @@ func Collect(day dayfile.Day) (map[string]*Feedback, error) {
 		r.Policy = Policy{}
 		key := string(r.words())
 		known := counts[f.Policy.Domain]
-		if _, ok := known[key]; !ok && len(known) >= maxRows {
-			f.Missed = true
-			return
+		if _, ok := known[key]; !ok {
+			if f.text += 600 + 2*len(key); len(known) >= maxRows || f.text > maxText {
+				f.Missed = true
+				return
+			}
 		}
 		known[key]++
 	})

@@ -2,7 +2,7 @@
 # packages.sh gets what the tests drive. As root, and where apt works, the clients are installed and the other mail servers are
 # unpacked, not installed: the machine keeps the MTA it has. Everybody else is told which tests will be skipped.
 set -u
-clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat ldns-signzone:ldnsutils mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc xmllint:libxml2-utils /usr/lib/python3/dist-packages/dkim/__init__.py:python3-dkim /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
+clients="swaks:swaks msmtp:msmtp s-nail:s-nail curl:curl mpop:mpop fetchmail:fetchmail getmail:getmail6 mutt:mutt mbsync:isync offlineimap:offlineimap3 neomutt:neomutt aerc:aerc socat:socat ldns-signzone:ldnsutils mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mandoc:mandoc xmllint:libxml2-utils dmarc-cat:dmarc-cat /usr/lib/python3/dist-packages/dkim/__init__.py:python3-dkim /usr/sbin/haproxy:haproxy git:git /usr/lib/git-core/git-send-email:git-email"
 servers="postfix exim4-daemon-light opensmtpd dovecot-core courier-imap opendkim unbound nsd"
 if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi

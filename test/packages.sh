@@ -37,7 +37,12 @@ if [ ! -e "$cache/$mailauth/.complete" ] && command -v npm >/dev/null 2>&1; then
 		echo "packages: $mailauth is not to be had: its tests are skipped"
 fi
 
-[ -z "$missing$unpack" ] && { echo "packages: everything is there"; exit 0; }
+# a Debian tree for test/deb, with systemd, runit, inetd and tcpserver in it; the number changes with what is in it
+tree=$cache/debian-1.tar
+command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+if [ "$(id -u)" = 0 ] && [ ! -e "$tree" ] && ! command -v mmdebstrap >/dev/null 2>&1; then missing="$missing mmdebstrap"; fi
+
+[ -z "$missing$unpack" ] && [ -e "$tree" ] && { echo "packages: everything is there"; exit 0; }
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "packages: not root, or no apt: tests are skipped that need${missing:+ the clients$missing}${unpack:+ the servers$unpack}"
@@ -95,4 +100,10 @@ for s in $unpack; do
 		rm -rf "$root"
 	fi
 done
+if [ ! -e "$tree" ] && command -v mmdebstrap >/dev/null 2>&1; then
+	echo "packages: making a Debian tree"
+	mkdir -p "$cache"
+	mmdebstrap --quiet --variant=minbase --include=runit,openbsd-inetd,ucspi-tcp,systemd,procps,iproute2,netbase "$(. /etc/os-release; echo "${VERSION_CODENAME:-stable}")" "$tree.new.tar" >"$cache/debian.log" 2>&1 &&
+		mv "$tree.new.tar" "$tree" || echo "packages: a Debian tree is not to be had ($(tail -n 1 "$cache/debian.log")): the tests of the package are skipped"
+fi
 exit 0

@@ -92,8 +92,9 @@ type Server struct {
 	Log      *maillog.Log
 	Sleep    func(time.Duration) // nil: time.Sleep
 
-	names      []string                     // authserv-ids that are ours
-	settings   atomic.Pointer[config.SMTPD] // what new sessions get
+	names      []string                      // authserv-ids that are ours
+	settings   atomic.Pointer[config.SMTPD]  // what new sessions get
+	lets       atomic.Pointer[listen.Limits] // who is let in
 	relay      atomic.Pointer[relaying]
 	unreported atomic.Pointer[string] // why the last row of a report was lost
 	stopping   atomic.Bool

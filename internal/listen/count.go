@@ -21,6 +21,7 @@ type Limits struct {
 	Exempt   []netip.Prefix
 	Proxies  []netip.Prefix // whose connections begin with a PROXY header; nobody else's may
 
+	Now     func() *Limits                                    // the numbers above as they are now, for servers that read them again; nil: as they stand here
 	Tables  *Tables                                           // of the services; nil: each process counts for itself
 	Refused func(service string, from netip.Addr, why string) // for the log, without repetitions; may be nil
 	Stress  func(service string, on bool, open, most int)     // connections have become scarce, or no longer are; may be nil
@@ -184,17 +185,14 @@ func lower(m map[uint64]int, k uint64) {
 	}
 }
 
-// strained notes whether connections are scarce now, and tells when that has changed.
-func (t *Table) strained(l *Limits) {
-	if l.Total < 20 {
-		return
+// strained notes whether connections are scarce now, of so many in all, and whether that has changed.
+func (t *Table) strained(total int) (changed bool) {
+	if total < 20 {
+		return false
 	}
-	open := t.open.Load()
-	was := t.stress.Load()
-	is := float64(open) > scarceAt*float64(l.Total) || was && float64(open) > enoughAt*float64(l.Total)
-	if is != was && t.stress.CompareAndSwap(was, is) && l.Stress != nil {
-		l.Stress(l.service, is, int(open), l.Total)
-	}
+	open, was := t.open.Load(), t.stress.Load()
+	is := float64(open) > scarceAt*float64(total) || was && float64(open) > enoughAt*float64(total)
+	return is != was && t.stress.CompareAndSwap(was, is)
 }
 
 // refusals keeps a flood out of the log (S083): so many lines a second, and then how many there were besides.

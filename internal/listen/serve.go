@@ -88,7 +88,7 @@ func temporary(err error) bool {
 
 // start hands a connection over, or turns it away.
 func (a *acceptor) start(c net.Conn) {
-	if contains(a.limits.Proxies, Remote(c)) {
+	if contains(a.now().Proxies, Remote(c)) {
 		a.running.Add(1)
 		go func() {
 			defer a.running.Done()
@@ -106,11 +106,22 @@ func (a *acceptor) start(c net.Conn) {
 	}
 }
 
+// now is what holds now.
+func (a *acceptor) now() *Limits {
+	if a.limits.Now != nil {
+		return a.limits.Now()
+	}
+	return &a.limits
+}
+
 // admit counts a connection; one too many is closed.
 func (a *acceptor) admit(c net.Conn) (ticket, bool) {
 	from := Remote(c)
-	place, why := a.add(from, &a.limits)
-	a.strained(&a.limits)
+	l := a.now()
+	place, why := a.add(from, l)
+	if a.strained(l.Total) && a.limits.Stress != nil {
+		a.limits.Stress(a.limits.service, a.Scarce(), a.Open(), l.Total)
+	}
 	if why == "" {
 		return place, true
 	}
@@ -127,7 +138,7 @@ func (a *acceptor) admit(c net.Conn) (ticket, bool) {
 
 // proxied serves a connection that a proxy hands on. While its header is awaited it is one of the proxy's, and these have a limit too.
 func (a *acceptor) proxied(c net.Conn) {
-	most := a.limits
+	most := *a.now()
 	most.PerIPv4, most.PerIPv6, most.PerSite, most.Connects, most.Errors, most.Unknown = most.Total, most.Total, 0, Rate{}, Rate{}, Rate{}
 	waiting, why := a.add(Remote(c), &most)
 	if why != "" {

@@ -2,6 +2,7 @@ package roads
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -257,6 +258,16 @@ func TestProxy(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, texts[0])
 		}
 	}
+	reader, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", base+2), &tls.Config{RootCAs: r.lab.CA.Pool(), ServerName: "mx.demo.test"})
+	if err != nil {
+		t.Fatalf("IMAPS by the proxy: %v", err)
+	}
+	c, err := lab.LoginIMAP(reader, "bob@demo.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.inbox(c)
+	c.Close()
 	for i, want := range []string{"220", "220", "421"} { // two of this client, whichever way they come
 		c, line := r.hostile("127.0.0.50", fmt.Sprintf("127.0.0.1:%d", base+i%2))
 		if !strings.HasPrefix(line, want) {
@@ -272,14 +283,14 @@ func TestProxy(t *testing.T) {
 		c.Close()
 	}
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.51")}}
-	c, err := d.Dial("tcp", r.host.Addr("SMTP"))
+	anybody, err := d.Dial("tcp", r.host.Addr("SMTP"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
-	io.WriteString(c, "PROXY TCP4 192.0.2.1 192.0.2.25 12345 25\r\n")
-	text, _ := io.ReadAll(io.LimitReader(c, 200))
+	defer anybody.Close()
+	anybody.SetDeadline(time.Now().Add(20 * time.Second))
+	io.WriteString(anybody, "PROXY TCP4 192.0.2.1 192.0.2.25 12345 25\r\n")
+	text, _ := io.ReadAll(io.LimitReader(anybody, 200))
 	if strings.Contains(string(text), "\r\n250") {
 		t.Errorf("a header from anybody: %q", text)
 	}

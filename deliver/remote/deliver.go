@@ -257,5 +257,8 @@ func (c *Client) Resolve(ctx context.Context, o *order.Order) order.Answer {
 	if none != nil {
 		return order.Answer{Kind: none.Outcome.Letter(), Seq: o.Seq, Result: *none}
 	}
+	if c.sts != nil && x.domain != "" {
+		go c.sts.Policy(context.WithoutCancel(ctx), x.domain) // known by the time a message comes, or on its way
+	}
 	return order.Answer{Kind: 'R', Seq: o.Seq, Site: x.key, TTL: max(x.ttl, time.Minute)}
 }

@@ -290,3 +290,40 @@ func TestPrecedence(t *testing.T) {
 		}
 	}
 }
+
+// S039: the policy is that of the recipient's domain, and not of what an alias of its leads to.
+func TestS039RecipientDomain(t *testing.T) {
+	cert, ca := certificate(t, "mx.example.test")
+	web, webCA := certificate(t, "mta-sts.example.test", "mta-sts.alias.test")
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.secure(cert, nil) })
+	s := servePolicy(t, web, enforced)
+	for _, test := range []struct{ zone, want string }{
+		{stsZone + "alias.test CNAME example.test", "K 250 2.6.0 tls=opportunistic-verified"},
+		{zone + "alias.test CNAME example.test\n_mta-sts.alias.test TXT \"v=STSv1; id=1\"\nmta-sts.alias.test A 127.0.0.1", "K 250 2.6.0 tls=mta-sts"},
+	} {
+		c, _ := newClient(t, test.zone, p.port, func(conf *config.Config) { conf.TLS.CA, conf.Remote.STSPort = bundle(t, ca, webCA), s.port })
+		if got := verdicts(t, c, letter{rcpts: []string{"bob@alias.test"}}); !strings.HasPrefix(got, test.want) {
+			t.Errorf("%s: %s", test.zone, got)
+		}
+	}
+}
+
+// A host that mail.toml names is asked for its TLSA records too (RFC 7672 section 2.2.2), and a route that states tls is obeyed.
+func TestDANEOfNamedHost(t *testing.T) {
+	cert, _ := certificate(t, "relay.test")
+	other, _ := certificate(t, "elsewhere.test")
+	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.secure(cert, nil) })
+	relay := fmt.Sprintf("smtp://relay.test:%d", p.port)
+	for _, test := range []struct {
+		cert      tls.Certificate
+		mode, say string
+	}{{cert, "", "K 1"}, {other, "", "Z 1 451 4.7.5 DANE: "}, {other, "may", "K 1"}} {
+		z := fmt.Sprintf("* !ad\nrelay.test A 127.0.0.1\n_%d._tcp.relay.test TLSA %s", p.port, tlsaOf(test.cert, 3, 1))
+		c, _ := newClient(t, z, 25, func(conf *config.Config) {
+			conf.Routes = map[string]config.Route{"*": {Next: []string{relay}, TLS: test.mode}}
+		})
+		if got := deliver(t, c, relay, letter{rcpts: []string{"bob@example.test"}}); !strings.HasPrefix(got, test.say) {
+			t.Errorf("tls %q: %s", test.mode, got)
+		}
+	}
+}

@@ -36,6 +36,9 @@ func (c *Client) report(d *destination, h *host, at netip.AddrPort, t *trouble) 
 	case p.sts != nil:
 		r.Type, r.Hosts = tlsrpt.STS, p.sts.MX
 		r.Policy = lines(p.sts.Text)
+		if t != nil {
+			c.sts.Doubt(p.domain)
+		}
 	}
 	c.write(r)
 }

@@ -28,6 +28,19 @@ ID: released
 ID: queue-run will remove it
 remove: asked for
 2
+== signing
+dkim: root:mailsign 750
+dkim/eDATE.key: root:mailsign 640
+dkim/rDATE.key: root:mailsign 640
+mailout reads no key
+K 1 2.0.0
+DKIM-Signature: v=1; a=rsa-sha256
+DKIM-Signature: v=1; a=ed25519-sha256
+nobody has nothing signed
+== reports
+only who reports reads it
+later dmarc DAY example.net rows=1
+and may remove it
 `
 
 // TestOwnUIDs: what a program needs it can read, and mail comes through; nobody sees the queue but those who may.

@@ -23,6 +23,10 @@ mx = "127.0.0.41:10025"
 pop3 = "127.0.0.41:10110"
 [dns]
 server = ["127.0.0.41:9"]
+[remote]
+sign = "unix:/run/pennypost/sign/sign.sock"
+[route."here.test"]
+next = ["smtp://127.0.0.41:10025"]
 [queue.workers]
 local = "unix:/run/pennypost/local/sock"
 remote = "unix:/run/pennypost/remote/sock"
@@ -73,4 +77,26 @@ as admin mailq remove $id | sed "s/$id/ID/"
 eventually 'as reader mailq 2>/dev/null | grep -q empty'
 as reader mailq why $id 2>/dev/null | grep -o 'remove: asked for'
 ls $new | wc -l
+
+echo "== signing"
+mailkey create example.org >/dev/null
+cd /etc/pennypost/domains/example.org
+stat -c '%n: %U:%G %a' dkim dkim/* | sed 's/[0-9]\{6\}/DATE/'
+as mailout cat dkim/* 2>/dev/null || echo "mailout reads no key"
+cd /
+serve mailsign mailkey sign --listen /run/pennypost/sign/sign.sock
+eventually 'test -S /run/pennypost/sign/sign.sock'
+printf 'pennypost: 1\nvia: pickup\nfrom: alice@example.org\nrcpt: 1 alice@example.org\n\n' >$d/env
+printf 'From: alice@example.org\nSubject: signed\n\nhi\n' >$d/message
+as mailout deliver-remote smtp://127.0.0.41:10025 alice@example.org alice@example.org <$d/message 3<$d/env 2>>$d/log.once | cut -c1-9
+eventually "grep -l 'Subject: signed' $new/*"
+cat $(grep -l 'Subject: signed' $new/*) | grep -o '^DKIM-Signature: v=1; a=[a-z0-9-]*'
+as nobody nc -U /run/pennypost/sign/sign.sock </dev/null 2>/dev/null || echo "nobody has nothing signed"
+
+echo "== reports"
+day=/var/lib/pennypost/reports/dmarc/$(date -u -d yesterday +%F)
+as mailin sh -c "umask 022; echo '1 policy=example.net p=none from=example.net source=192.0.2.1 do=none dkim=fail spf=fail' >$day"
+as vmail cat $day 2>/dev/null || echo "only who reports reads it"
+as mailrep mailreport send | sed 's/ 20[0-9-]* / DAY /; s/:.*//'
+as mailrep rm $day && echo "and may remove it"
 grep -h denied $d/log.*

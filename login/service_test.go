@@ -1,6 +1,7 @@
 package login
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -256,4 +257,85 @@ func BenchmarkService(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// A session is served for who has just logged in on the connection, once, and with its one descriptor; for nobody else.
+func TestS131Session(t *testing.T) {
+	checks, _ := checker(house(t))
+	socket := filepath.Join(t.TempDir(), "s")
+	on, err := listen.Open([]string{"unix:" + socket})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var served []string
+	s := &Service{Checker: checks, Serve: func(_ context.Context, s *Session, id *Identity, client *os.File) error {
+		if _, err := client.WriteString("hello"); err != nil {
+			t.Error(err)
+		}
+		if served = append(served, s.User+" "+id.Credential+" "+s.Tag+" "+string(s.Early)); s.Tag == "full" {
+			return ErrSessions
+		}
+		return nil
+	}}
+	var group sync.WaitGroup
+	group.Go(func() { s.ServeAll(ctx, on) })
+	defer group.Wait()
+	defer cancel()
+	login, line := "check imap 192.0.2.9 - alice wonderland", "session mechanism=PLAIN tls=- tag=a sasl=- early=aGk"
+	for _, k := range []struct {
+		what  string
+		files int // with the last line
+		lines []string
+		want  string
+	}{
+		{"after a login", 1, []string{login, line}, "ok"},
+		{"one too many", 1, []string{login, "session mechanism=PLAIN tls=- tag=full sasl=- early=-"}, "limit"},
+		{"before any", 1, []string{line}, ""},
+		{"without a descriptor", 0, []string{login, line}, ""},
+		{"with two", 2, []string{login, line}, ""},
+		{"twice", 1, []string{login, line, line}, ""},
+		{"after a wrong password", 1, []string{"check imap 192.0.2.9 - alice no", line}, ""},
+		{"after another's question", 1, []string{login, "still x", line}, ""},
+		{"with fields of its own", 1, []string{login, line + " user=bob@example.org"}, ""},
+		{"for somebody else", 1, []string{login, "session user=bob@example.org mechanism=PLAIN tls=- tag=a sasl=- early=-"}, ""},
+		{"with too much", 1, []string{login, "session mechanism=PLAIN tls=- tag=a sasl=- early=" + strings.Repeat("QUJD", 3000)}, ""},
+	} {
+		conn, err := net.Dial("unix", socket)
+		must(t, err)
+		in := bufio.NewReader(conn)
+		got := ""
+		for i, text := range k.lines {
+			r, w, err := os.Pipe()
+			must(t, err)
+			var rights []byte
+			if i > 0 || len(k.lines) == 1 {
+				rights = unix.UnixRights([]int{int(w.Fd()), int(w.Fd())}[:k.files]...)
+			}
+			conn.(*net.UnixConn).WriteMsgUnix([]byte(text+"\n"), rights, nil)
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			got, _ = in.ReadString('\n')
+			w.Close()
+			r.Close()
+		}
+		conn.Close()
+		if got = strings.TrimSpace(got); got != k.want {
+			t.Errorf("%s: %q, want %q", k.what, got, k.want)
+		}
+	}
+	if got, want := strings.Join(served, ", "), "alice@example.org main a hi, alice@example.org main full , alice@example.org main a hi"; got != want {
+		t.Errorf("served %s, want %s", got, want)
+	}
+}
+
+func FuzzParseSession(f *testing.F) {
+	f.Add((&Session{Service: "imap", User: "alice@example.org", Opening: Opening{Tag: "a", Early: []byte("b NOOP\r\n")}}).String())
+	f.Fuzz(func(t *testing.T, line string) {
+		s, err := ParseSession(line)
+		if err != nil {
+			return
+		}
+		again, err := ParseSession(s.String())
+		if err != nil || again.String() != s.String() {
+			t.Errorf("%q is written as %q, which is %v", line, s, err)
+		}
+	})
 }

@@ -141,7 +141,7 @@ func TestUsers(t *testing.T) {
 		Groups: func(name string) ([]string, error) { return []string{name, "mailtls"}, nil },
 	})
 	text := out.String()
-	for _, want := range []string{"groupadd --system mailmsg\n", "usermod --append --groups mailmsg vmail\n", "--gid mailin --groups mailmsg,mailauth,mailtls --comment 'Pennypost, smtpd' mailin\n"} {
+	for _, want := range []string{"groupadd --system mailmsg\n", "usermod --append --groups mailmsg vmail\n", "--gid mailin --groups mailmsg,mailtls --comment 'Pennypost, smtpd' mailin\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -154,7 +154,7 @@ func TestUsers(t *testing.T) {
 	}
 	out.Reset()
 	all := Host{uids.One(1, 1), func(string) ([]string, error) {
-		return []string{"mailmsg", "mailauth", "mailtls", "mailin", "mailpick", "maillist", "vmail", "maildrop", "mailadmin"}, nil
+		return []string{"mailmsg", "mailauth", "mailtls", "mailin", "mailpick", "maillist", "vmail", "maildrop", "mailadmin", "shadow"}, nil
 	}}
 	if n := Users(&out, all); n != 0 {
 		t.Errorf("all are there: %s", out.String())

@@ -62,6 +62,9 @@ var Groups = []Group{
 	{"mailadmin", "may steer the queue"},
 }
 
+// HostGroups are groups of the host that some of ours are in: shadow may read password hashes, and pamcheck is to compare them.
+var HostGroups = []string{"shadow"}
+
 // Paths are the roots of mail.toml(5).
 type Paths struct {
 	Etc     string // the directory of mail.toml

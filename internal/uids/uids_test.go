@@ -70,6 +70,9 @@ func TestTable(t *testing.T) {
 	for _, g := range Groups {
 		groups[g.Name] = true
 	}
+	for _, g := range HostGroups {
+		groups[g] = true
+	}
 	for _, u := range Users {
 		for _, g := range u.Groups {
 			if !groups[g] {

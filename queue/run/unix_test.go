@@ -132,9 +132,8 @@ func (f *fakeBecome) serve(c *net.UnixConn) {
 				f.b.orders = append(f.b.orders, orders[i])
 				f.b.mu.Unlock()
 				f.mu.Lock()
-				do := f.do
+				answers := f.do(&orders[i]) // one at a time, so that tests may keep count
 				f.mu.Unlock()
-				answers := do(&orders[i])
 				if answers == nil {
 					return
 				}
@@ -221,7 +220,9 @@ func TestUnixNoBecome(t *testing.T) {
 	for _, no := range []string{"", "uid 61000: see become.min_uid in mail.toml(5)"} {
 		b := newBench(t)
 		f := newBecome(t, b)
+		f.mu.Lock()
 		f.no = no
+		f.mu.Unlock()
 		if no == "" {
 			b.run.Become = filepath.Join(t.TempDir(), "nobody")
 		}

@@ -25,8 +25,7 @@ func main() {
 	app := &cli.App{Name: "deliver-remote", Usage: "take messages to other hosts", UsageText: "deliver-remote --worker\ndeliver-remote SITE SENDER RCPT... <message", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
 		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"}, &cli.BoolFlag{Name: "log-time", Usage: "time stamps in the log"},
-		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"},
-		&cli.PathFlag{Name: "listen", Usage: "obey queue-run at this socket"},
+		&cli.BoolFlag{Name: "worker", Usage: "obey queue-run on descriptor 0"}, &cli.PathFlag{Name: "listen", Usage: "obey queue-run at this socket"},
 	}, Action: run}
 	if err := app.Run(os.Args); err != nil {
 		var exit cli.ExitCoder
@@ -48,16 +47,17 @@ func run(c *cli.Context) error {
 		return err
 	}
 	defer client.Close()
-	if err := confine.Program("deliver-remote", conf, log, c.Path("listen")); err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	switch {
-	case c.Path("listen") != "":
-		return remote.Listen(ctx, client, c.Path("listen"))
-	case c.Bool("worker"):
-		return remote.Serve(ctx, client, 0)
+	listen := c.Path("listen")
+	if listen == "" && !c.Bool("worker") { // by hand it is not confined: it goes to ports that mail.toml does not name
+		return cli.Exit("", client.OneShot(ctx, c.Args().Slice(), os.Stdin, remote.EnvelopeFile(), os.Stdout, os.Stderr))
 	}
-	return cli.Exit("", client.OneShot(ctx, c.Args().Slice(), os.Stdin, remote.EnvelopeFile(), os.Stdout, os.Stderr))
+	if err := confine.Program("deliver-remote", conf, log, listen); err != nil {
+		return err
+	}
+	if listen != "" {
+		return remote.Listen(ctx, client, listen)
+	}
+	return remote.Serve(ctx, client, 0)
 }

@@ -36,7 +36,7 @@ mailout reads no key
 K 1 2.0.0
 DKIM-Signature: v=1; a=rsa-sha256
 DKIM-Signature: v=1; a=ed25519-sha256
-nobody has nothing signed
+Z 1 4.3.0 451 the message could not be signed
 == reports
 only who reports reads it
 later dmarc DAY example.net rows=1

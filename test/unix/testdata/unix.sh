@@ -104,6 +104,10 @@ chmod 664 /home/carol/.forward
 smtp carol
 eventually 'test $(count carol) = 2'
 grep -c 'forward of carol.*others may write it' $d/log.become
+echo "== the process of a user keeps its descriptors to itself"
+smtp carol
+eventually 'test $(count carol) = 3'
+setpriv --reuid carol --regid carol --init-groups sh -c 'ls /proc/$(pgrep -n -U carol deliver-local)/fd' 2>&1 | sed 's,/proc/[0-9]*,/proc/PID,'
 echo "== a password of the system"
 serve mailpam pamcheck
 serve mailauth mailauthd

@@ -81,10 +81,10 @@ func TestS121StolenAccount(t *testing.T) {
 	if text, _ := os.ReadFile(filepath.Join(b.dir, "hold", b.held()[0]+".why")); !strings.Contains(string(text), "mallory@example.org") {
 		t.Errorf("why: %q", text)
 	}
+	b.end()
 	if n := strings.Count(b.log.String(), "outbound user=mallory@example.org state=held"); n != 1 {
 		t.Errorf("told %d times: %s", n, b.log)
 	}
-	b.end()
 
 	b.run.Routes, b.run.Outbound = routes, limits
 	b.begin()
@@ -103,13 +103,17 @@ func TestS121StolenAccount(t *testing.T) {
 		return false
 	})
 	os.Remove(held)
-	b.eventually("word that it is over", func() bool {
-		return strings.Contains(b.log.String(), "outbound user=mallory@example.org state=released")
+	b.eventually("a new beginning", func() bool {
+		text, _ := os.ReadFile(filepath.Join(b.dir, "outbound/count:mallory@example.org"))
+		return strings.Contains(string(text), "new_recipients 0.00")
 	})
 	before := b.notices("victim1@example.net")
 	b.send("mallory@example.org", "victim1@example.net") // known, from before the restart
 	b.eventually("mail again", func() bool { return b.notices("victim1@example.net") > before })
 	b.end()
+	if !strings.Contains(b.log.String(), "outbound user=mallory@example.org state=released") {
+		t.Errorf("log %s", b.log)
+	}
 	if b.notices("mallory@example.org") != 1 {
 		t.Errorf("%d notices", b.notices("mallory@example.org"))
 	}

@@ -16,6 +16,7 @@ import (
 	"pennypost/internal/confine"
 	"pennypost/internal/durable"
 	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
 )
 
 func main() {
@@ -46,7 +47,7 @@ func run(c *cli.Context) error {
 	defer stop()
 	log := &maillog.Log{Program: "imapd", Times: c.Bool("log-time") || conf.Log.Times}
 	srv, certs, err := imapd.FromConfig(conf, log)
-	if err = confine.Unless(err, confine.Mailboxes("imapd", c.IsSet("maildir")), conf, log, c.StringSlice("listen")...); err != nil {
+	if err = confine.Unless(err, confine.Mailboxes("imapd", c.IsSet("maildir") || packet.OnZero()), conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	if served, err := srv.Inherited(ctx, conf, c.String("service"), c.String("user"), c.Path("maildir")); served || err != nil {

@@ -15,6 +15,7 @@ import (
 	"pennypost/internal/durable"
 	"pennypost/internal/listen"
 	"pennypost/internal/maillog"
+	"pennypost/internal/packet"
 	"pennypost/pop3d"
 )
 
@@ -45,7 +46,7 @@ func run(c *cli.Context) error {
 		log.Out = listen.Syslog("pop3d")
 	}
 	srv, certs, err := pop3d.FromConfig(conf, log)
-	if err = confine.Unless(err, "pop3d", conf, log, c.StringSlice("listen")...); err != nil {
+	if err = confine.Unless(err, confine.Mailboxes("pop3d", packet.OnZero()), conf, log, c.StringSlice("listen")...); err != nil {
 		return err
 	}
 	if inherited {

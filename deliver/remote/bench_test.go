@@ -39,6 +39,7 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 	defer server.Close()
 	conf := config.Default()
+	conf.State, conf.DNS.Probe = b.TempDir(), ""
 	conf.DNS.Servers, conf.Remote.Port, conf.Remote.RefuseNetworks = []string{server.Addr()}, l.Addr().(*net.TCPAddr).Port, nil
 	c, err := New(conf, &maillog.Log{Out: discard{}})
 	if err != nil {
@@ -121,6 +122,7 @@ func BenchmarkWorker(b *testing.B) {
 		}
 	}()
 	conf := config.Default()
+	conf.State, conf.DNS.Probe = b.TempDir(), ""
 	conf.Routes = map[string]config.Route{}
 	c, err := New(conf, &maillog.Log{Out: discard{}})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ type Client struct {
 	pool    pool
 	signs   *signs
 
+	opened     sync.Once // openState
 	validation validation
 	sts        *sts.Cache // nil: remote.mta_sts is off
 	seen       downgrade.Memory
@@ -91,14 +93,15 @@ func New(conf *config.Config, log *maillog.Log) (*Client, error) {
 	}
 	c.pool.idle = make(map[string][]*session)
 	c.signs = newSigns(conf)
-	c.openState()
 	return c, nil
 }
 
-// openState uses the directories below state. What cannot be used is said, and done without.
+// openState uses the directories below state, when the first mail comes: a mere check of the configuration makes none. What cannot be used is said, and done without.
 func (c *Client) openState() {
 	c.reports = filepath.Join(c.conf.State, tlsrpt.Dir)
-	os.MkdirAll(c.reports, 0o755) // as below; who cannot write there will say so
+	for _, dir := range []string{filepath.Dir(c.reports), c.reports} { // as below; who cannot write there will say so
+		os.Mkdir(dir, 0o755)
+	}
 	warn := func(what string, err error) { c.log.Warn(what, err) }
 	open := func(name string) durable.Disk {
 		dir := filepath.Join(c.conf.State, name)
@@ -130,6 +133,7 @@ func (c *Client) openState() {
 // Background does until ctx ends what no delivery waits for: it asks whether the resolver validates, so that a warning comes at the
 // start, and keeps policies fresh.
 func (c *Client) Background(ctx context.Context) {
+	c.opened.Do(c.openState)
 	c.validated(ctx)
 	if c.sts != nil {
 		c.sts.Keep(ctx, time.Hour)

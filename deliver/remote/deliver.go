@@ -44,6 +44,7 @@ type group struct {
 
 // deliver gives every recipient of m a result. A result of its own says that the site as such could not be spoken to.
 func (c *Client) deliver(ctx context.Context, m *message, site string) (about *status.Result) {
+	c.opened.Do(c.openState)
 	groups, about := c.groups(ctx, m, site)
 	for _, g := range groups {
 		t := c.deliverGroup(ctx, g, m)
@@ -253,6 +254,7 @@ func (c *Client) converse(g *group, s *session, m *message) *trouble {
 func (c *Client) Resolve(ctx context.Context, o *order.Order) order.Answer {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	c.opened.Do(c.openState)
 	x, none := c.lookup(ctx, o.Domain)
 	if none != nil {
 		return order.Answer{Kind: none.Outcome.Letter(), Seq: o.Seq, Result: *none}

@@ -184,6 +184,17 @@ func (h *host) put(file, as string) {
 	}
 }
 
+// breaker builds it and puts it into the tree, with the script that runs it there.
+func (h *host) breaker(script string) {
+	h.t.Helper()
+	cmd := exec.Command("go", "build", "-o", filepath.Join(h.root, "usr/local/bin/breaker"), "../breaker")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.t.Fatalf("%v\n%s", err, out)
+	}
+	h.put("testdata/"+script, "root/"+script)
+}
+
 // TestSystemd: install, fill, upgrade, drain, fill, downgrade, drain, purge; a virtual user and a Unix user send, receive and read.
 func TestSystemd(t *testing.T) {
 	programs := bin(t)
@@ -194,6 +205,7 @@ func TestSystemd(t *testing.T) {
 	h := boot(t, "/lib/systemd/systemd")
 	h.put(old, "root/1.deb")
 	h.put(young, "root/2.deb")
+	h.breaker("breaker-units.sh")
 	h.script("systemd.sh")
 }
 
@@ -201,6 +213,6 @@ func TestSystemd(t *testing.T) {
 func TestRunit(t *testing.T) {
 	h := boot(t, "/usr/bin/runsvdir", "/etc/pennypost-services")
 	h.put(build(t, bin(t), "1"), "root/1.deb")
+	h.breaker("breaker-plain.sh")
 	h.script("runit.sh")
 }
-

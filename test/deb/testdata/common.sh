@@ -17,6 +17,7 @@ configure() {
 	useradd -m -s /bin/sh bob
 	echo bob:open-sesame-1 | chpasswd
 	mailcert self mx.example.org >/dev/null
+	mailkey create --algorithm ed25519 example.org >/dev/null
 	smtpd -n; queue-run -n; maillogin -n; imapd -n; pop3d -n'
 	mailuser=$($in mailuser user add alice@example.org)
 	password=$(echo "$mailuser" | sed -n 's/^password: //p')

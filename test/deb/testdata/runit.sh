@@ -3,6 +3,8 @@ set +e
 echo "== install, without systemd"
 $in dpkg -i /root/1.deb 2>&1 | grep '^Setting'
 configure
+echo "== S161: somebody else's code in each program"
+$in bash /root/breaker-plain.sh
 echo "== runit"
 $in sh -c 'for s in mailauthd imapd pop3d maillogin become mailgetent pamcheck mailkey deliver-local deliver-remote queue-run queue-pickup smtpd; do
 	ln -s /usr/share/pennypost/runit/$s /etc/pennypost-services/$s; done

@@ -210,7 +210,7 @@ func FuzzEvent(f *testing.F) {
 func fullEvent() *Event {
 	return &Event{
 		Time: time.UnixMicro(1795321401940000).UTC(), ID: "0fk2v9qk3x7m2c000-a", Kind: Bounce, Num: Num{2, 1}, To: bob,
-		Site: "mx.example.org+0a1b2c3d", Host: "mx1.example.org[192.0.2.5]", Why: "policy", Attempt: 3, DSN: "0fk2v9qk3x7m2c000-a.b1",
+		Site: "mx.example.org+0a1b2c3d", Host: "mx1.example.org[192.0.2.5]", TLS: "opportunistic-verified", Why: "policy", Attempt: 3, DSN: "0fk2v9qk3x7m2c000-a.b1",
 		Next: time.Unix(1795321999, 0).UTC(), Size: 99, Delay: 1500 * time.Millisecond, Targets: []address.Path{alice, bob},
 		Status: status.Result{Outcome: status.Failed, Code: 550, Enhanced: "5.1.1", Text: "no such user\nid=x \x1b[31m\xff"},
 	}

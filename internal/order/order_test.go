@@ -45,7 +45,7 @@ func samples(t testing.TB) []Order {
 
 func answers(t testing.TB) []Answer {
 	return []Answer{
-		{Kind: 'K', Seq: 1, Num: queue.Num{N: 1}, Result: status.Result{Code: 250, Enhanced: "2.0.0", Text: "ok id=1rX %\n\"x\""}, Host: "mx1.example.org[192.0.2.5]", DSN: true},
+		{Kind: 'K', Seq: 1, Num: queue.Num{N: 1}, Result: status.Result{Code: 250, Enhanced: "2.0.0", Text: "ok id=1rX %\n\"x\""}, Host: "mx1.example.org[192.0.2.5]", TLS: "dane", DSN: true},
 		{Kind: 'Z', Seq: 2, Num: queue.Num{N: 2, Sub: 1}, Result: status.Result{Outcome: status.Deferred, Code: 451, Enhanced: "4.3.0"}},
 		{Kind: 'D', Seq: 3, Result: status.Result{Outcome: status.Failed, Code: 550, Enhanced: "5.1.1", Text: "-"}},
 		{Kind: 'S', Seq: 4, Result: status.Result{Text: "mx1: timed out"}},

@@ -10,9 +10,20 @@ RFC 5321 or, for lmtp: sites, of RFC 2033.
 	                             transaction.go  MAIL, RCPT, DATA or BDAT   body.go, wire.go (LF becomes CRLF)
 	                             sign.go ─pipe─▶ mailkey sign: what goes on top
 
-It keeps nothing on disk. It reads the message from the descriptor of its order and asks DNS; what it has learnt of hosts
-and its idle connections die with it, and nothing is lost. If it is killed after a host took a message and before the
-answer reached queue-run, the message is sent again: RFC 5321 section 4.5.4.1 prefers twice to never.
+	policy.go      what TLS must do: DANE, MTA-STS, mail.toml, what is to be had, REQUIRETLS     dane/ sts/
+	validate.go    whether what DNS says counts for DANE
+	starttls.go    whether it was done, and what that is called: dane mta-sts verified … none     downgrade/
+	tlsreport.go   what is counted for the domain
+
+It keeps no message. It reads it from the descriptor of its order and asks DNS; what it has learnt of hosts and its idle
+connections die with it, and nothing is lost. If it is killed after a host took a message and before the answer reached
+queue-run, the message is sent again: RFC 5321 section 4.5.4.1 prefers twice to never.
+
+What it learns of TLS elsewhere stays, in files that anybody may remove; a crash leaves the old or the new one:
+
+	STATE/sts/DOMAIN         the domain's MTA-STS policy              package sts
+	STATE/tls/DOMAIN         that the domain had TLS                  package downgrade
+	STATE/reports/tls/DAY    a line for each session                  package tlsrpt
 
 What becomes of a recipient:
 

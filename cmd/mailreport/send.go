@@ -90,9 +90,14 @@ func tellOthers(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	silent := 0 // domains that ask for nothing: of TLS, most
 	later, err := s.Run(ctx, func(o send.Outcome) {
 		if c.Bool("json") {
 			mailreport.PrintJSON(os.Stdout, []send.Outcome{o})
+			return
+		}
+		if o.Text == send.AsksForNone {
+			silent++
 			return
 		}
 		line := fmt.Sprintf("%s %s %s %s rows=%d", o.State, o.Kind, o.Day, o.Domain, o.Rows)
@@ -107,6 +112,9 @@ func tellOthers(c *cli.Context) error {
 		}
 		fmt.Println(escape.Terminal(strings.TrimSpace(line)))
 	})
+	if silent > 0 {
+		fmt.Printf("%d domains ask for no reports\n", silent)
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return nil // begun again by the next run

@@ -93,6 +93,8 @@ const (
 	WouldSend = "would-send"
 	Later     = "later" // tried again at the next run
 	Never     = "never" // and Text says why
+
+	AsksForNone = "it asks for no reports" // a Text
 )
 
 // Bounds of a run.
@@ -258,7 +260,7 @@ func (s *Sender) tell(ctx context.Context, r *report) (list []Outcome) {
 		return list
 	}
 	if len(targets) == 0 {
-		outcome("", Never, "it asks for no reports", 0)
+		outcome("", Never, AsksForNone, 0)
 		return list
 	}
 	var packed []byte

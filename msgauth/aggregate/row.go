@@ -31,7 +31,7 @@ type Row struct {
 	From     string // domain in From
 	Envelope string // domain of the reverse-path, "" for the null sender
 	Source   netip.Addr
-	Do       string // none, quarantine, reject: what became of it
+	Do       string // none, quarantine, reject: what became of it; none where it passed, too, for readers by RFC 7489 know no "pass"
 	DKIM     bool   // a signature that passed is aligned
 	SPF      bool
 	Reasons  []Reason // why Do is not what the policy asks

@@ -20,6 +20,7 @@ type session struct {
 	conn   net.Conn
 	reader *wire.Reader
 	out    []byte // what is to be sent, flushed when it is long or nothing more is there to be done
+	long   int    // what is long of it
 	broken error  // the connection cannot be written to
 	ctx    context.Context
 
@@ -75,7 +76,10 @@ var (
 )
 
 func newSession(srv *Server, conn net.Conn) *session {
-	s := &session{srv: srv, conn: conn, state: authenticated, ctx: context.Background()}
+	s := &session{srv: srv, conn: conn, state: authenticated, ctx: context.Background(), long: flushAt}
+	if _, local := conn.(*net.UnixConn); local { // whoever copies it to the client is woken less often
+		s.long = 4 * flushAt
+	}
 	s.newReader(conn)
 	return s
 }
@@ -94,7 +98,7 @@ func (s *session) goOn(text string) error {
 
 // spill sends output that has become long.
 func (s *session) spill() {
-	if len(s.out) >= flushAt {
+	if len(s.out) >= s.long {
 		s.flush()
 	}
 }

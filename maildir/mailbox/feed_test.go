@@ -48,6 +48,7 @@ func TestFeed(t *testing.T) {
 		}
 		r.Close()
 		feed.Close()
+		f.digest(ctx)
 		if skip < 0 {
 			if _, err := os.Stat(root + "/" + ftsName); err != nil {
 				t.Error(err)

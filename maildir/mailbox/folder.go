@@ -26,7 +26,8 @@ type Folder struct {
 	over  time.Time
 	// filtering is set while mb-fts is made; like users it is the account's
 	filtering bool
-	keys      keyRoom // has a lock of its own, taken inside mu
+	digesting chan struct{} // closed when a feed whose search is over has been taken in; nil: there is none
+	keys      keyRoom       // has a lock of its own, taken inside mu
 
 	mu         sync.Mutex // over everything below; the folder's lock against other processes is taken inside it
 	opened     bool

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"slices"
 	"time"
@@ -118,6 +119,7 @@ func (x *filter) close() {
 // Candidates is the messages that can have the needle in their text, or in their headers; ok is false where nothing is known. It
 // begins the making of a filter where one is worth it.
 func (v *View) Candidates(ctx context.Context, n *Needle) (uids sequence.Set, ok bool) {
+	v.folder.digest(ctx)
 	uids, ok, worth := v.candidates(ctx, n)
 	if worth {
 		v.folder.makeFilter(v)
@@ -312,6 +314,9 @@ func (f *Folder) wanted() bool {
 	defer f.account.mu.Unlock()
 	return f.users > 1
 }
+
+// errWild is why a message is always looked into.
+var errWild = errors.New("too much text for a filter")
 
 // maker makes segments.
 type maker struct {

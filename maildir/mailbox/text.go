@@ -98,11 +98,11 @@ var textRooms = sync.Pool{New: func() any { return &texts{} }}
 // of its parts, field by field. A long body comes in pieces; more says that the piece goes on from the one before. visit says whether to
 // go on. The same text is what the filter mb-fts is made of.
 func (m *Message) EachText(parts []Part, headers bool, visit func(text []byte, more bool) bool) error {
-	return m.eachText(parts, headers, func(text []byte, more, _ bool) bool { return visit(text, more) })
+	return m.eachText(parts, headers, visit, nil)
 }
 
-// eachText says besides whether the text is of a header.
-func (m *Message) eachText(parts []Part, headers bool, visit func(text []byte, more, header bool) bool) error {
+// eachText gives the headers as they are besides, each whole, where they are not wanted folded and raw is not nil.
+func (m *Message) eachText(parts []Part, headers bool, visit func(text []byte, more bool) bool, raw func(header []byte)) error {
 	room := textRooms.Get().(*texts)
 	defer textRooms.Put(room)
 	if buf := window(); m.Size <= int64(len(buf)) { // one read for all of its parts
@@ -115,10 +115,17 @@ func (m *Message) eachText(parts []Part, headers bool, visit func(text []byte, m
 	}
 	for i := range parts {
 		p := &parts[i]
-		if headers {
-			if on, err := room.header(m, p, visit); !on || err != nil {
+		if headers || raw != nil {
+			if err := room.header(m, p); err != nil {
 				return err
 			}
+		}
+		if headers {
+			if !room.eachHeader(room.raw, func(text []byte) bool { return visit(text, false) }) {
+				return nil
+			}
+		} else if raw != nil {
+			raw(room.raw)
 		}
 		if !p.searched() {
 			continue
@@ -139,27 +146,34 @@ func (p *Part) searched() bool {
 	return typ == "" || equalFold(typ, "text") || equalFold(typ, "message")
 }
 
-func (t *texts) header(m *Message, p *Part, visit func(text []byte, more, header bool) bool) (on bool, err error) {
+// header reads the header of a part.
+func (t *texts) header(m *Message, p *Part) error {
 	n := int(min(p.Body-p.Header, part.MaxHeader))
 	t.raw = slices.Grow(t.raw[:0], n)[:n]
-	if got, err := m.ReadAt(t.raw, p.Header); got < n {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return false, err
+	got, err := m.ReadAt(t.raw, p.Header)
+	if got == n {
+		return nil
 	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// eachHeader gives the fields of a header as they are searched, and reports whether visit wants to go on.
+func (t *texts) eachHeader(header []byte, visit func(text []byte) bool) (on bool) {
 	on = true
-	eachField(t.raw, func(name, value []byte) bool {
+	eachField(header, func(name, value []byte) bool {
 		t.plain = append(append(append(t.plain[:0], name...), ": "...), decoded(value)...)
 		t.folded = foldTo(t.folded[:0], t.plain)
-		on = visit(t.folded, false, true)
+		on = visit(t.folded)
 		return on
 	})
-	return on, nil
+	return on
 }
 
 // body decodes and folds a part piece by piece.
-func (t *texts) body(m *Message, p *Part, visit func(text []byte, more, header bool) bool) (on bool, err error) {
+func (t *texts) body(m *Message, p *Part, visit func(text []byte, more bool) bool) (on bool, err error) {
 	raw := io.Reader(io.NewSectionReader(m, p.Body, p.End-p.Body))
 	switch {
 	case equalFold(p.Encoding, "base64"):
@@ -187,7 +201,7 @@ func (t *texts) body(m *Message, p *Part, visit func(text []byte, more, header b
 		if err == nil {
 			end = cutText(t.raw[:n])
 		}
-		if end > 0 && !visit(t.fold(t.raw[:end], p.Charset), more, false) {
+		if end > 0 && !visit(t.fold(t.raw[:end], p.Charset), more) {
 			return false, nil
 		}
 		if err != nil { // the end, or something that cannot be decoded: the rest is no text

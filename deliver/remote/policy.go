@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -51,7 +52,8 @@ func (c *Client) policyOf(ctx context.Context, m *message, d *destination, x *ex
 		return nil
 	}
 	if x == nil {
-		p.secure = d.unix == "" && !d.lmtp && c.validated(ctx)
+		_, noAddress := netip.ParseAddr(d.name)
+		p.secure = noAddress != nil && d.name != "" && d.name != "localhost" && !d.lmtp && c.validated(ctx)
 		if p.require {
 			d.key += "\x00require"
 		}

@@ -34,33 +34,50 @@ func (c *Client) validated(ctx context.Context) bool {
 	v := &c.validation
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	now := time.Now()
-	if now.Before(v.until) {
-		return v.yes
+	switch now := time.Now(); {
+	case v.until.IsZero(): // the first waits, and all others with it
+		yes, good, warning := c.probe(ctx)
+		c.found(yes, good, warning)
+	case now.After(v.until):
+		v.until = now.Add(invalidFor)
+		go func() {
+			yes, good, warning := c.probe(context.WithoutCancel(ctx))
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			c.found(yes, good, warning)
+		}()
 	}
-	v.yes, v.until = true, now.Add(validFor)
-	warning := ""
-	switch probe := c.conf.DNS.Probe; {
-	case !c.dns.Trusted():
-		v.yes = false
-		warning = "DANE is off: not every resolver is on this host, and dns.trust_ad is not set. MTA-STS and TLS go on. A resolver that validates, such as unbound at 127.0.0.1, ends this"
-	case probe == "":
-	default:
-		switch c.dns.Probe(ctx, probe) {
-		case dns.Believes:
-			v.yes, v.until = false, now.Add(invalidFor)
-			warning = "DANE is off: the resolver does not validate DNSSEC, it answers for " + probe + ". MTA-STS and TLS go on. A resolver that validates, such as unbound at 127.0.0.1, ends this"
-		case dns.Unknown:
-			v.until = now.Add(invalidFor)
-			warning = "whether the resolver validates DNSSEC is not known: no answer of use for " + probe + ", see dns.probe in mail.toml(5)"
-		}
-	}
+	return v.yes
+}
+
+// found keeps what the probe found, and says it if that is news; v.mu is held.
+func (c *Client) found(yes bool, good time.Duration, warning string) {
+	v := &c.validation
+	v.yes, v.until = yes, time.Now().Add(good)
 	if warning != v.told {
 		if v.told = warning; warning != "" {
 			c.log.Warn("dns", errors.New(warning))
 		}
 	}
-	return v.yes
+}
+
+// probe says whether the AD bit counts, how long that is good for, and what is to be said of it.
+func (c *Client) probe(ctx context.Context) (yes bool, good time.Duration, warning string) {
+	const mend = "MTA-STS and TLS go on. A resolver that validates, such as unbound at 127.0.0.1, ends this"
+	bogus := c.conf.DNS.Probe
+	switch {
+	case !c.dns.Trusted():
+		return false, validFor, "DANE is off: not every resolver is on this host, and dns.trust_ad is not set. " + mend
+	case bogus == "":
+		return true, validFor, ""
+	}
+	switch c.dns.Probe(ctx, bogus) {
+	case dns.Validates:
+		return true, validFor, ""
+	case dns.Believes:
+		return false, invalidFor, "DANE is off: the resolver does not validate DNSSEC, it answers for " + bogus + ". " + mend
+	}
+	return true, invalidFor, "whether the resolver validates DNSSEC is not known: no answer of use for " + bogus + ", see dns.probe in mail.toml(5)"
 }
 
 // tlsaName is where the TLSA records of a service lie (RFC 6698 section 3).

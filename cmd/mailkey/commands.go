@@ -316,6 +316,7 @@ func printFinding(f mailkey.Finding) {
 func sign(t *tool) error {
 	s := &mailkey.Signer{Store: t.store}
 	if t.NArg() == 0 && t.conf.File != "" { // what it reads, deliver-remote passed on from everybody
+		t.conf.Domains = t.store.Dir
 		if err := confine.Program("mailkey", t.conf, nil, t.Path("listen")); err != nil {
 			return err
 		}

@@ -315,8 +315,8 @@ func TestPOP3(t *testing.T) {
 	}
 }
 
-// S025, S028: what comes before the handshake ends the connection and is not obeyed; a second STARTTLS is refused.
-func TestS025BeforeTLS(t *testing.T) {
+// What comes before the handshake ends the connection and is not obeyed; a second STARTTLS is refused.
+func TestS025S028BeforeTLS(t *testing.T) {
 	h := newHouse(t).open()
 	c := h.dial("imap", "127.0.0.1")
 	c.say("", "* OK")

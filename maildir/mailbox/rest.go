@@ -24,9 +24,10 @@ func (f *Folder) rest() bool {
 	}
 	f.pause = time.AfterFunc(f.account.o.Rest, f.retire)
 	f.over = time.Now().Add(f.account.o.Rest)
-	f.mu.Lock()
-	f.prick()
-	f.mu.Unlock()
+	if f.mu.TryLock() { // else names are being verified just now: it will be read when somebody comes
+		f.prick()
+		f.mu.Unlock()
+	}
 	return true
 }
 

@@ -101,7 +101,7 @@ var links = []struct {
 	program string
 	without []string
 }{
-	{"smtpd", []string{"pennypost/maildir", "pennypost/queue/run", "github.com/emersion/go-maildir"}},
+	{"smtpd", []string{"pennypost/maildir", "pennypost/queue/run", "pennypost/mailkey", "pennypost/msgauth/signer", "github.com/emersion/go-maildir"}},
 	{"pop3d", []string{"pennypost/queue/run", "pennypost/queue/dsn", "pennypost/internal/dns"}},
 	{"queue-run", []string{"pennypost/maildir", "crypto/tls", "pennypost/login", "golang.org/x/crypto/argon2"}},
 	{"queue-pickup", []string{"crypto/tls", "pennypost/login", "pennypost/maildir", "net/http"}},

@@ -98,6 +98,7 @@ var facts = []fact{
 	{"DNS has all that mailkey dns prints: mailkey check says so of both domains", recordsGreen},
 	{"the other host reports what it found of our mail and of TLS with us, once; mailreport reads it", reported},
 	{"mail that pretends to be from a protected domain is refused with the reason", spoofed},
+	{"where the domain asks for quarantine it lands in the folder Junk", putAside},
 	{"an unknown user is refused in the session", unknownUser},
 	{"a stranger's mail for others is refused", noRelay},
 	{"alice cannot send as bob", checkSender},

@@ -25,6 +25,7 @@ const (
 	dead  = "dead.test"    // 127.0.0.9, where nothing listens
 
 	elsewhere = "elsewhere.test" // there too, and nothing is published about who may send for it
+	careful   = "careful.test"   // there too, and what is not its own should be put aside
 )
 
 // Options are the flags of maildemo.
@@ -58,7 +59,8 @@ func build(dir string, base int) (*lab.Lab, error) {
 			return l, err
 		}
 	}
-	return l, errors.Join(published(l), signed(l), l.Name(dead, "127.0.0.9"), l.Name(elsewhere, "127.0.0.9"))
+	return l, errors.Join(published(l), signed(l), l.Name(dead, "127.0.0.9"), l.Name(elsewhere, "127.0.0.9"),
+		l.Name(careful, "127.0.0.9"), l.DNS.Load("_dmarc."+careful+` TXT "v=DMARC1; p=quarantine"`))
 }
 
 // Up is maildemo up.

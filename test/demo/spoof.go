@@ -77,3 +77,27 @@ func verdicts(c *checker) error {
 	}
 	return nil
 }
+
+// putAside brings two messages in the name of a domain that wants such put aside: one that is linked into the mailbox, one that is copied.
+func putAside(c *checker) error {
+	mark := c.mark()
+	for _, to := range []string{"bob@" + there, "team@" + there} {
+		reply, err := spoof(c.there, "alice@"+careful, to, mark)
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(reply, "250 ") {
+			return fmt.Errorf("mail for %s was answered %q", to, reply)
+		}
+	}
+	_, texts, err := lab.Find(10*time.Second, filepath.Join(c.there.Maildir("bob"), ".Junk"), mark, 2)
+	if err != nil {
+		return err
+	}
+	for _, text := range texts {
+		if !strings.Contains(text, "\nX-Pennypost-Checks: ") || !strings.Contains(text, " do=quarantine ") {
+			return fmt.Errorf("not marked:\n%s", text)
+		}
+	}
+	return nil
+}

@@ -26,7 +26,7 @@ for script in postinst prerm postrm; do
 done
 cp etc/debian/conffiles "$root/DEBIAN/conffiles"
 (cd "$root" && find etc usr -type f | sort | xargs md5sum >DEBIAN/md5sums)
-sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$(dpkg --print-architecture)/" -e "s/@SIZE@/$(($(find "$root/usr" "$root/etc" -type f -printf "%s\n" | paste -sd+) / 1024))/" etc/debian/control.in >"$root/DEBIAN/control"
+sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$(dpkg --print-architecture)/" -e "s/@SIZE@/$((($(find "$root/usr" "$root/etc" -type f -printf "%s\n" | paste -sd+)) / 1024))/" etc/debian/control.in >"$root/DEBIAN/control"
 find "$root" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
 mkdir -p "$(dirname "$out")"
 dpkg-deb --root-owner-group ${DEB_COMPRESS:--Zxz} --build "$root" "$out" >/dev/null

@@ -33,6 +33,7 @@ import (
 
 	"pennypost/internal/config"
 	"pennypost/internal/maillog"
+	"pennypost/internal/uids"
 )
 
 // highest is the last level that our machines have.
@@ -53,9 +54,14 @@ type Rights struct {
 }
 
 // Program gives up what the program does not need, for good, in all threads and for all it starts. flags are addresses it will
-// open besides those of mail.toml, with SERVICE= in front or not. An error says that the kernel has Landlock and it failed all the same.
+// open besides those of mail.toml, with SERVICE= in front or not. Before that it looks whether its directories are its own. An error says that the kernel has Landlock and it failed all the same.
 // A process for one connection, or a worker, whose descriptor 0 is a socket, logs nothing: that would be a line each time.
 func Program(name string, c *config.Config, log *maillog.Log, flags ...string) error {
+	if program, of, _ := strings.Cut(name, " "); of == "" {
+		if err := uids.Ready(program, c); err != nil {
+			return err
+		}
+	}
 	if _, err := unix.Getpeername(0); err == nil {
 		log = nil
 	}

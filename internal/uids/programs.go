@@ -1,9 +1,13 @@
 package uids
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"pennypost/internal/config"
 )
@@ -67,4 +71,29 @@ func Rights(table []Entry, user string, may func(Entry, Access)) {
 		}
 		may(e, a)
 	}
+}
+
+// Ready reports the first entry that the program, as whoever it runs now, cannot use as the table says: its error has the entry and what puts it
+// right. What is not there yet is no error, and what a supervisor has made read-only is its business.
+func Ready(program string, c *config.Config) (err error) {
+	user := Programs[program]
+	Rights(Table(Of(c)), user, func(e Entry, a Access) {
+		ours := e.Owner == user || slices.ContainsFunc(Users, func(u User) bool {
+			return u.Name == user && (e.Group == user || slices.Contains(u.Groups, e.Group))
+		})
+		if err != nil || !ours || !a.Enter || !e.Mode.IsDir() {
+			return
+		}
+		mode, verb := uint32(unix.X_OK), "enter"
+		if a.Read {
+			mode, verb = mode|unix.R_OK, "read"
+		}
+		if a.Write {
+			mode, verb = mode|unix.W_OK, "write to"
+		}
+		if unix.Faccessat(unix.AT_FDCWD, e.Path, mode, unix.AT_EACCESS) == unix.EACCES {
+			err = fmt.Errorf("%s: %s, run as uid %d, cannot %s it: it is to be %s %s:%s, which mailsetup(8) puts right", e.Path, program, os.Geteuid(), verb, e.Mode, e.Owner, e.Group)
+		}
+	})
+	return err
 }

@@ -3,6 +3,16 @@ set +e
 echo "== install, without systemd"
 $in dpkg -i /root/1.deb 2>&1 | grep '^Setting'
 configure
+echo "== a directory that somebody else owns"
+$in bash -c 'for row in smtpd:mailin:spool/pennypost/in/mx/new mailauthd:mailauth:lib/pennypost/auth imapd:vmail:mail/pennypost pop3d:vmail:mail/pennypost \
+	queue-run:mailqueue:spool/pennypost/q queue-pickup:mailpick:spool/pennypost/drop/new deliver-local:vmail:mail/pennypost \
+	deliver-remote:mailout:lib/pennypost/reports/tls; do
+	IFS=: read program user dir <<<"$row"
+	chown root:root /var/$dir; chmod 700 /var/$dir
+	case $program in deliver-*) more="--listen /tmp/sock";; *) more=;; esac
+	timeout 5 setpriv --reuid $user --regid $user --init-groups $program $more 2>&1 </dev/null | head -n 1 | sed "s/uid [0-9]*/uid N/"
+	mailsetup >/dev/null
+done'
 echo "== S161: somebody else's code in each program"
 $in bash /root/breaker-plain.sh
 echo "== runit"

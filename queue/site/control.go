@@ -29,10 +29,11 @@ func (s *Scheduler) SetLimit(key string, m Max, now Time) {
 }
 
 // Kick asks a site again at once: a down one is probed within spread, waiting items become ready. They go
-// through the window like all others.
+// through the window like all others. Kicked again, a site is never asked later than it would have been: else who kicks every
+// second puts it off for ever.
 func (s *Scheduler) Kick(x *Site, spread time.Duration, now Time) {
 	if x.state == Down && x.probeAt > now {
-		x.probeAt = now + time.Duration(float64(spread)*s.conf.Rand())
+		x.probeAt = min(x.probeAt, now+time.Duration(float64(spread)*s.conf.Rand()))
 		x.probeWait = firstProbe
 	}
 	for it := x.waiting.top(); it != nil; it = x.waiting.top() {

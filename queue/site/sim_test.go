@@ -370,6 +370,25 @@ func TestRecoveryFreshFirst(t *testing.T) {
 	}
 }
 
+// TestKickAgain: who kicks everything each second does not put off a site that is down.
+func TestKickAgain(t *testing.T) {
+	m := newSim(t, 100, 4)
+	m.serve = func(string, int, Time) (time.Duration, Outcome) { return time.Second, Silent }
+	m.mail(0, "site", "old", Normal)
+	m.run(10 * time.Minute)
+	x := m.s.Lookup("site")
+	if x.state != Down {
+		t.Fatalf("the site is %v", x.state)
+	}
+	for range 100 {
+		before := x.probeAt
+		m.s.Kick(x, 30*time.Second, m.now)
+		if x.probeAt > before || x.probeAt > m.now+30*time.Second {
+			t.Fatalf("kicked at %v it is asked at %v, not at %v", m.now, x.probeAt, before)
+		}
+	}
+}
+
 // TestParkedCostsNothing: behind a dead site no message has a timer, and only the probe is tried.
 func TestParkedCostsNothing(t *testing.T) {
 	m := newSim(t, 200, 20)

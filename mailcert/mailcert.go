@@ -41,6 +41,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pennypost/internal/durable"
 )
 
@@ -97,6 +99,15 @@ func readers() int {
 	return gid
 }
 
+// owner is who the files are to belong to that root makes: who owns the directory, for it is he who renews them later.
+func (p *Pair) owner() int {
+	var st unix.Stat_t
+	if os.Geteuid() != 0 || unix.Stat(p.Dir, &st) != nil {
+		return -1
+	}
+	return int(st.Uid)
+}
+
 // Lock keeps other calls from writing, until it is closed.
 func (p *Pair) Lock() (io.Closer, error) {
 	l, ok := p.disk.(durable.Locker)
@@ -106,6 +117,9 @@ func (p *Pair) Lock() (io.Closer, error) {
 	lock, err := l.TryLock("mailcert.lock")
 	if errors.Is(err, durable.ErrLocked) {
 		return nil, fmt.Errorf("%s: another mailcert is at work", p.Dir)
+	}
+	if owner := p.owner(); err == nil && owner > 0 {
+		err = os.Lchown(filepath.Join(p.Dir, "mailcert.lock"), owner, -1)
 	}
 	return lock, p.wrap(err)
 }

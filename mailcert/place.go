@@ -93,12 +93,12 @@ func (p *Pair) fill(name string, text []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(text); err == nil && mode == 0o600 && p.readers >= 0 {
-		owner := -1 // ours
-		if os.Geteuid() == 0 {
-			owner = 0
-		}
-		if err = os.Lchown(filepath.Join(p.Dir, name), owner, p.readers); err == nil {
+	_, err = f.Write(text)
+	if owner := p.owner(); err == nil && owner >= 0 {
+		err = os.Lchown(filepath.Join(p.Dir, name), owner, -1)
+	}
+	if err == nil && mode == 0o600 && p.readers >= 0 {
+		if err = os.Lchown(filepath.Join(p.Dir, name), -1, p.readers); err == nil {
 			if c, ok := p.disk.(durable.Chmoder); ok {
 				err = c.Chmod(name, 0o640)
 			}

@@ -15,7 +15,7 @@ func accounts(file string) (maildirs []string, failed error) {
 	if err != nil {
 		return nil, err
 	}
-	d := domains.FromConfigQuick(conf)
+	d := domains.FromConfig(conf)
 	names, err := d.List()
 	if err != nil {
 		return nil, err

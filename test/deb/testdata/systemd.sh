@@ -26,7 +26,7 @@ imap bob@example.org open-sesame-1
 pop bob@example.org open-sesame-1
 $in find /home/bob/Maildir /var/mail/pennypost/example.org/alice/Maildir -type f -name '*,S=*' -printf '%u %m\n' | sort | uniq -c | sed 's/^ *//'
 echo "== what timers start"
-for u in mailcert mailkey-rotate purge mailreport; do $in systemctl start pennypost-$u 2>/dev/null && echo $u; done
+for u in mailcert mailkey-rotate purge mailreport; do $in systemctl start pennypost-$u 2>/dev/null && echo $u || $in journalctl --no-pager -o cat -n 4 -u pennypost-$u; done
 echo "== a process for each connection"
 # the sockets are the services' too, while those run
 $in systemctl stop -q $resident pennypost-smtpd pennypost-maillogin

@@ -10,7 +10,7 @@ A request is one packet at run/become.sock, a line and one descriptor, and its a
 	pop3d           pop3d                    mailauth     a session
 	deliver-local   deliver-local --worker   mailqueue    orders, order(5)
 
-What is started has that descriptor, nothing to write to, and our standard error; an environment of five words; / as its directory; no
+What is started has that descriptor, nothing to write to, and our standard error; an environment of six words, one of which spares it to start as on all processors; / as its directory; no
 way back to more rights. Nothing lies on disk. When become dies what it has started goes on.
 
 Package become/ask is the other end.
@@ -42,6 +42,7 @@ type Program struct {
 	Name   string
 	Args   []string
 	Client uint32 // the uid that may ask for it
+	Most   int    // of one user at once; 0 any number
 }
 
 // Server obeys.
@@ -54,6 +55,8 @@ type Server struct {
 
 	nothing  *os.File
 	children sync.WaitGroup
+	mu       sync.Mutex
+	running  map[string]int // of a program and a uid
 }
 
 // prepare opens what is needed later and looks at the programs: what root starts is changed by root alone.
@@ -73,9 +76,7 @@ func (s *Server) prepare() (err error) {
 
 // Serve obeys whoever connects until ctx ends.
 func (s *Server) Serve(ctx context.Context, on []net.Listener) error {
-	return listen.Serve(ctx, on, listen.Limits{}, func(c net.Conn) {
-		s.Handle(c.(*net.UnixConn))
-	}, func(net.Conn) {})
+	return listen.Serve(ctx, on, listen.Limits{}, func(c net.Conn) { s.Handle(c.(*net.UnixConn)) }, func(net.Conn) {})
 }
 
 // Handle obeys one connection to its end. A mistake costs the connection, and nothing else.
@@ -111,21 +112,19 @@ func (s *Server) obey(c *net.UnixConn, uid uint32) error {
 // start starts what a line asks for.
 func (s *Server) start(uid uint32, line string, files []*os.File) error {
 	r, err := ask.Parse(line)
+	if err == nil {
+		err = s.allowed(r)
+	}
+	i := slices.IndexFunc(s.Programs, func(p Program) bool { return p.Name == r.Program && p.Client == uid })
 	switch {
 	case err != nil:
 		return err
 	case len(files) != 1:
 		return errors.New("one descriptor, please")
+	case i < 0:
+		return fmt.Errorf("uid %d may not start %s", uid, r.Program)
 	}
-	if err := s.allowed(r); err != nil {
-		return err
-	}
-	for _, p := range s.Programs {
-		if p.Name == r.Program && p.Client == uid {
-			return s.run(p, r, files[0])
-		}
-	}
-	return fmt.Errorf("uid %d may not start %s", uid, r.Program)
+	return s.run(s.Programs[i], r, files[0])
 }
 
 // nobodies are the uids and gids that are no user's: of nobody, and what setresuid(2) takes for "leave it as it is".
@@ -143,20 +142,36 @@ func (s *Server) allowed(r ask.Request) error {
 	return nil
 }
 
+// enter counts one more of a program and a uid, or one less, and reports whether there may be so many.
+func (s *Server) enter(p Program, of string, n int) (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok = n < 0 || p.Most == 0 || s.running[of] < p.Most; ok {
+		s.running[of] += n
+	}
+	return ok
+}
+
 // run starts a program and has it reaped.
 func (s *Server) run(p Program, r ask.Request, input *os.File) error {
+	of := p.Name + " of uid " + strconv.FormatUint(uint64(r.UID), 10)
+	if !s.enter(p, of, 1) {
+		return ask.ErrMost
+	}
 	process, err := os.StartProcess(filepath.Join(s.Dir, p.Name), p.Args, &os.ProcAttr{
 		Dir:   "/",
-		Env:   []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name, "SHELL=/bin/sh"},
+		Env:   []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + r.Home, "USER=" + r.Name, "LOGNAME=" + r.Name, "SHELL=/bin/sh", "GOMAXPROCS=1"},
 		Files: []*os.File{input, s.nothing, os.Stderr},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: r.UID, Gid: r.GIDs[0], Groups: r.GIDs[1:]}},
 	})
 	if err != nil {
+		s.enter(p, of, -1)
 		return err
 	}
 	s.children.Go(func() {
-		if state, err := process.Wait(); err == nil && !state.Success() {
-			s.Log.Warn(p.Name+" of uid "+strconv.FormatUint(uint64(r.UID), 10), errors.New(state.String()))
+		state, err := process.Wait()
+		if s.enter(p, of, -1); err == nil && !state.Success() {
+			s.Log.Warn(of, errors.New(state.String()))
 		}
 	})
 	return nil

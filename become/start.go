@@ -17,7 +17,7 @@ import (
 
 // Load is the server mail.toml describes: the programs beside ours, for users of the suite.
 func Load(file string) (*Server, error) {
-	conf, err := config.Load(file, "log", "become")
+	conf, err := config.Load(file, "log", "become", "imapd")
 	if err != nil {
 		return nil, err
 	}
@@ -25,14 +25,14 @@ func Load(file string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Socket: ask.Socket(conf.Run), Dir: filepath.Dir(self), MinUID: uint32(conf.Become.MinUID), MinGID: uint32(conf.Become.MinGID)}
-	s.Log = &maillog.Log{Program: "become", Times: conf.Log.Times}
+	s := &Server{Socket: ask.Socket(conf.Run), Dir: filepath.Dir(self), MinUID: uint32(conf.Become.MinUID), MinGID: uint32(conf.Become.MinGID),
+		Log: &maillog.Log{Program: "become", Times: conf.Log.Times}, running: map[string]int{}}
 	for _, p := range [][]string{{"mailauth", "imapd"}, {"mailauth", "pop3d"}, {"mailqueue", "deliver-local", "--worker"}} {
 		uid, err := uids.Lookup(p[0])
 		if err != nil {
 			return nil, err
 		}
-		s.Programs = append(s.Programs, Program{p[1], append(p[1:], "--config", conf.File), uid})
+		s.Programs = append(s.Programs, Program{p[1], append(p[1:], "--config", conf.File), uid, map[string]int{"mailauth": conf.IMAPD.PerUser}[p[0]]})
 	}
 	return s, s.prepare()
 }

@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -54,6 +55,11 @@ func (h *handover) server(ctx context.Context, service string, id *Identity) (*n
 	err = ask.Ask(ctx, h.become, ask.Request{Program: h.program[service], UID: u.UID, GIDs: u.GIDs(), Name: u.Name, Home: u.Home}, theirs)
 	if err != nil {
 		ours.Close()
+	}
+	switch {
+	case errors.Is(err, ask.ErrMost):
+		return nil, ErrSessions
+	case err != nil:
 		return nil, err
 	}
 	return ours, nil

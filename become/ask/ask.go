@@ -16,6 +16,9 @@ import (
 // Socket is where become is asked, below the run directory of mail.toml(5).
 func Socket(run string) string { return filepath.Join(run, "become.sock") }
 
+// ErrMost is why a program is not started of which a user has as many as there may be.
+var ErrMost = errors.New("as many of that user as there may be")
+
 // answerTime bounds the wait for an answer: become starts a process, and waits for nobody.
 const answerTime = 20 * time.Second
 
@@ -40,8 +43,11 @@ func Ask(ctx context.Context, socket string, r Request, input *os.File) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", socket, err)
 	}
-	if answer != "ok" {
-		return errors.New("become: " + strings.TrimPrefix(answer, "no "))
+	switch answer {
+	case "ok":
+		return nil
+	case "no " + ErrMost.Error():
+		return ErrMost
 	}
-	return nil
+	return errors.New("become: " + strings.TrimPrefix(answer, "no "))
 }

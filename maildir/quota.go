@@ -62,7 +62,7 @@ func (q *Quota) used(now time.Time) (int64, int64, error) {
 	if err == nil && (info.Inode != q.inode || info.Size != q.size || info.Size == 0) {
 		err = q.read()
 	}
-	stale := q.octets > q.Limit && (q.changes > 0 || now.Sub(info.ModTime) > recountAfter)
+	stale := q.octets > q.Limit && (q.changes > 0 || now.Sub(info.ModTime).Abs() > recountAfter)
 	if err != nil || stale {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errSizes) {
 			return 0, 0, err

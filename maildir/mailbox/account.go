@@ -244,12 +244,12 @@ func (a *Account) newValidity() uint32 {
 	if text, err := readAll(a.disk, validityName); err == nil {
 		last, _ = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
 	}
-	v := max(uint64(time.Now().Unix()), last+1)
+	v := max(uint64(wall().Unix()), last+1)
 	a.put(validityName, []byte(strconv.FormatUint(v, 10)+"\n"))
 	return uint32(v)
 }
 
-func newID() string { return fmt.Sprintf("F%016x%08x", chance(), uint32(time.Now().Unix())) }
+func newID() string { return fmt.Sprintf("F%016x%08x", chance(), uint32(wall().Unix())) }
 
 // hasID reports whether another folder of the account has the MAILBOXID: then one of them is a copy.
 func (a *Account) hasID(id string, not *Folder) bool {

@@ -142,7 +142,7 @@ func (a *Account) Once(what string) (done bool, err error) {
 	if err != nil || meta[onceEntry+what] != "" {
 		return true, err
 	}
-	now := time.Now().UTC().Format(time.RFC3339)
+	now := wall().UTC().Format(time.RFC3339)
 	return false, writeMeta(a.disk, ".", map[string]*string{onceEntry + what: &now})
 }
 
@@ -150,7 +150,7 @@ func (a *Account) Once(what string) (done bool, err error) {
 func (a *Account) Stamp() time.Time {
 	info, err := a.disk.Stat(".")
 	if err != nil || a.o.Layout != maildir.PlusPlus {
-		return time.Now()
+		return wall()
 	}
 	return info.ModTime
 }

@@ -28,7 +28,7 @@ type Appender struct {
 
 // Append starts a message for the folder. Several can be committed together (MULTIAPPEND).
 func (f *Folder) Append() (*Appender, error) {
-	a := &Appender{folder: f, temp: "tmp/" + newKey(time.Now(), f.account.host, 0, 0)}
+	a := &Appender{folder: f, temp: "tmp/" + newKey(wall(), f.account.host, 0, 0)}
 	var err error
 	a.file, err = f.disk.Create(a.temp, 0o600)
 	return a, err
@@ -99,7 +99,7 @@ func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequ
 	}
 	defer done()
 	list := make([]entry, len(messages))
-	now := time.Now()
+	now := wall()
 	for i, a := range messages {
 		list[i] = entry{key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: now.Unix(), state: recent, letters: f.letters}
 		if !a.Received.IsZero() {
@@ -143,7 +143,7 @@ func (f *Folder) enter(list []entry, place func(i int) error) error {
 		return err
 	}
 	var b batch
-	now := time.Now().Unix()
+	now := wall().Unix()
 	for i := range list {
 		e := &list[i]
 		e.uid, e.modseq, e.saved = f.totals.uidNext+uint32(i), modseq, now
@@ -169,7 +169,7 @@ func (f *Folder) CopyWith(ctx context.Context, uids sequence.Set, dst *Folder, m
 		return nil, nil, err
 	}
 	copies := make([]entry, len(list))
-	now := time.Now()
+	now := wall()
 	for i := range list {
 		e := list[i]
 		guid := guidOf([]byte(e.key))
@@ -449,7 +449,7 @@ func (f *Folder) rename(way durable.Disk, e *entry, dst *Folder, next *entry) er
 			return err
 		case errors.Is(err, fs.ErrExist):
 			next.over = &override{guid: guidOf([]byte(e.key))}
-			next.key = cutSizes(newKey(time.Now(), f.account.host, 0, 0))
+			next.key = cutSizes(newKey(wall(), f.account.host, 0, 0))
 		case errors.Is(err, fs.ErrNotExist) && f.find(e):
 			next.flags = e.flags
 		default:

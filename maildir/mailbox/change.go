@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
-	"time"
 
 	"pennypost/internal/sequence"
 )
@@ -286,7 +285,7 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 	defer func() { grave.close() }()
 	err = f.each(ctx, uids, func(list []entry) error {
 		if grave == nil {
-			grave = f.dig(time.Now())
+			grave = f.dig(wall())
 		}
 		modseq := f.nextModSeq()
 		if err := f.reserve(f.totals.uidNext, modseq); err != nil {

@@ -83,13 +83,13 @@ func (g *grave) take(e *entry) error {
 	from, to := g.from+e.path(), g.to+e.key+g.mark+string(letters([]byte(":2,"), e.flags, e.letters))
 	err := g.disk.RenameNew(from, to)
 	if errors.Is(err, fs.ErrNotExist) { // the file, or the area of today
-		if areaErr := g.make(time.Now()); areaErr != nil {
+		if areaErr := g.make(wall()); areaErr != nil {
 			return areaErr
 		}
 		err = g.disk.RenameNew(from, to)
 	}
 	if errors.Is(err, fs.ErrExist) { // the same key went today already
-		err = g.disk.RenameNew(from, g.to+newKey(time.Now(), g.folder.account.host, 0, 0)+":2,")
+		err = g.disk.RenameNew(from, g.to+newKey(wall(), g.folder.account.host, 0, 0)+":2,")
 	}
 	return err
 }

@@ -61,7 +61,7 @@ func (f *Folder) syncFirst(found *findings) (done bool, err error) {
 	if err := f.reserve(t.uidNext+uint32(len(order)), f.nextModSeq()+2); err != nil {
 		return true, err
 	}
-	modseq, now := f.nextModSeq()+2, time.Now().Unix()
+	modseq, now := f.nextModSeq()+2, wall().Unix()
 	t.new, t.cur = found.new.state, found.cur.state
 	f.suspects, f.emptied = nil, time.Time{}
 	infos := map[string]string{}

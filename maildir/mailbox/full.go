@@ -1,7 +1,5 @@
 package mailbox
 
-import "time"
-
 // lookFull is a look on a full disk: nothing can be written, so no new message gets a UID and none is shown. What has one stays
 // readable: as it was seen last, or as mb-uids and the directories say. err is why.
 func (f *Folder) lookFull(err error) error {
@@ -15,7 +13,7 @@ func (f *Folder) lookFull(err error) error {
 	if f.letters, readErr = newLetterMap(u.letters, f.keywordOf); readErr != nil {
 		return err
 	}
-	fresh := max(u.modBound, u.modseq+1, uint64(time.Now().Unix())<<20)
+	fresh := max(u.modBound, u.modseq+1, uint64(wall().Unix())<<20)
 	f.validity, f.id = u.validity, u.id
 	f.totals = totals{uidNext: max(u.next, u.bound), modseq: fresh, uidBound: u.bound, modBound: u.modBound}
 	f.view, f.table = newView(f, f.entriesOf(u, f.salvage(u), fresh)), nil

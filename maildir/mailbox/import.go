@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"time"
 
 	"pennypost/maildir"
 )
@@ -32,7 +31,7 @@ func (f *Folder) importUIDs() (*uids, error) {
 		if u == nil {
 			continue
 		}
-		u.id, u.boot, u.time = newID(), "", time.Now().Unix()
+		u.id, u.boot, u.time = newID(), "", wall().Unix()
 		if source.name == "dovecot-uidlist" {
 			u.taken = f.listStamp()
 			f.dovecotKeywords(u)

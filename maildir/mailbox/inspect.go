@@ -153,7 +153,7 @@ func (in *inspection) files() {
 			switch {
 			case err != nil || name[0] == '.':
 			case dir == "tmp":
-				if info.Mode.IsRegular() && time.Since(info.ModTime) > 36*time.Hour {
+				if info.Mode.IsRegular() && wall().Sub(info.ModTime) > 36*time.Hour {
 					in.find(file, "its writer died over 36 hours ago", "remove it", in.remove(file))
 				}
 			case !info.Mode.IsRegular():
@@ -263,7 +263,7 @@ func (in *inspection) caches() {
 		gen, err := strconv.ParseUint(number, 10, 64)
 		switch {
 		case strings.HasPrefix(name, "mb-") && strings.HasSuffix(name, ".tmp"):
-			if info, err := disk.Stat(under + name); err == nil && time.Since(info.ModTime) > time.Hour {
+			if info, err := disk.Stat(under + name); err == nil && wall().Sub(info.ModTime) > time.Hour {
 				in.find(name, "its writer died", "remove it", in.remove(name))
 			}
 		case isLog && err == nil && snap != nil && (gen+1 < snap.gen || gen > snap.gen):

@@ -39,7 +39,7 @@ type keyRoom struct {
 	frames   map[uint32]frame // where mb-keys has them; nil: nobody has looked
 	orders   []order
 	octets   int64
-	used     atomic.Int64 // nanoseconds since 1970
+	used     atomic.Int64 // evenly
 	idle     *time.Timer  // nil: nothing is kept
 }
 
@@ -160,7 +160,7 @@ func (room *keyRoom) get(v *View, block uint32) (*Keys, frame) {
 	room.mu.Lock()
 	defer room.mu.Unlock()
 	room.fit(v)
-	room.used.Store(time.Now().UnixNano())
+	room.used.Store(evenly())
 	if room.frames == nil {
 		room.frames, _ = v.folder.keyFrames(room.validity)
 	}
@@ -240,7 +240,7 @@ func (room *keyRoom) rest() {
 	if room.idle == nil {
 		return
 	}
-	if left := keysIdle - time.Since(time.Unix(0, room.used.Load())); left > 0 {
+	if left := keysIdle - time.Duration(evenly()-room.used.Load()); left > 0 {
 		room.idle.Reset(left)
 		return
 	}
@@ -256,7 +256,7 @@ func (v *View) Order(criteria string) []int32 {
 	room.mu.Lock()
 	defer room.mu.Unlock()
 	room.fit(v)
-	room.used.Store(time.Now().UnixNano())
+	room.used.Store(evenly())
 	for _, o := range room.orders {
 		if o.criteria == criteria && o.uidNext == v.counts.UIDNext && o.messages == v.Len() {
 			return o.list

@@ -170,7 +170,7 @@ func (f *Folder) dirChanged(name string, was *dirState) (bool, error) {
 	if info.ModTime.UnixNano() != was.mtime {
 		return true, nil
 	}
-	return !was.verified && (f.verifyDue() || time.Since(info.ModTime) > max(time.Second, 100*scanCost*time.Duration(was.count))), nil
+	return !was.verified && (f.verifyDue() || f.aged(info.ModTime, max(time.Second, 100*scanCost*time.Duration(was.count)))), nil
 }
 
 // waiting reports whether a message that was missing is to be looked for again now.
@@ -219,7 +219,7 @@ func (f *Folder) reserve(uid uint32, modseq uint64) error {
 
 // appendUIDs adds a batch to mb-uids. The folder's lock is held.
 func (f *Folder) appendUIDs(b *batch, sync bool) error {
-	text := b.end(time.Now())
+	text := b.end(wall())
 	w, err := f.disk.Append(uidsName, 0o600)
 	if err != nil {
 		return err

@@ -1,13 +1,11 @@
 package mailbox
 
 import (
-	"time"
-
 	"pennypost/maildir"
 )
 
 // Used is what the mail of the account weighs: octets on disk and messages, as maildirsize has it.
-func (a *Account) Used() (octets, messages int64, err error) { return a.counter().Used(time.Now()) }
+func (a *Account) Used() (octets, messages int64, err error) { return a.counter().Used(wall()) }
 
 // Limit is the account's quota in octets, 0 none.
 func (a *Account) Limit() int64 { return a.o.Quota }

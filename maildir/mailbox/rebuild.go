@@ -27,7 +27,7 @@ func (f *Folder) rebuild(ctx context.Context) error {
 		return err
 	}
 	old := f.salvage(u)
-	now := time.Now()
+	now := wall()
 	fresh := max(u.modBound, u.modseq+1, uint64(now.Unix())<<20)
 	f.validity, f.id, f.taken = u.validity, u.id, u.taken
 	f.k = u.letters
@@ -166,7 +166,7 @@ func (f *Folder) replaceUIDs(u *uids) error {
 	if err != nil {
 		return err
 	}
-	text := u.rewrite(info.Inode, time.Now())
+	text := u.rewrite(info.Inode, wall())
 	if _, err = w.Write(text); err == nil {
 		f.disk.Remove(uidsName + ".old")
 		if err := f.disk.Link(uidsName, uidsName+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -203,7 +203,7 @@ func (f *Folder) thin() error {
 		return nil
 	}
 	u.next = max(u.next, f.totals.uidNext)
-	u.forget(time.Now().Unix() - int64(60*24*time.Hour/time.Second))
+	u.forget(wall().Unix() - int64(60*24*time.Hour/time.Second))
 	return f.replaceUIDs(u)
 }
 

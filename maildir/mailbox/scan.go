@@ -63,7 +63,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 	l := &listing{isNew: dir == "new"}
 	last := &f.listed[dir[0]&1]
 	l.text, l.end, l.hash = make([]byte, 0, last.octets), make([]int, 0, last.names), make([]uint64, 0, last.names)
-	start := time.Now()
+	start := wall()
 	info, err := f.disk.Stat(dir)
 	if err != nil {
 		return nil, err
@@ -601,7 +601,7 @@ func (f *Folder) number(added []entry, modseq uint64) (sorted []entry, err error
 		return strings.Compare(added[a.i].key, added[b.i].key)
 	})
 	b := batch{text: make([]byte, 0, room)}
-	now := time.Now().Unix()
+	now := wall().Unix()
 	sorted = make([]entry, len(added))
 	for n := range order {
 		e := &sorted[n]
@@ -614,7 +614,7 @@ func (f *Folder) number(added []entry, modseq uint64) (sorted []entry, err error
 
 // bury writes tombstones for messages whose files are gone, and takes them out of the folder.
 func (f *Folder) bury(gone []uint32, modseq uint64) error {
-	t := tombstone{modseq: modseq, time: time.Now().Unix()}
+	t := tombstone{modseq: modseq, time: wall().Unix()}
 	for _, uid := range gone {
 		t.uids.Add(uid)
 	}
@@ -663,7 +663,7 @@ func (f *Folder) separate(paths []string) {
 				continue
 			}
 			if wire, err := f.countWire(path); err == nil {
-				f.disk.RenameNew(path, path[:4]+newKey(time.Now(), f.account.host, info.Size, wire)+path[4+len(key):])
+				f.disk.RenameNew(path, path[:4]+newKey(wall(), f.account.host, info.Size, wire)+path[4+len(key):])
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,6 +42,8 @@ delivers, and somebody who deletes caches. Each is killed with SIGKILL at random
   - a UID never means another message, and UIDVALIDITY stays;
   - UIDNEXT and HIGHESTMODSEQ never fall, whoever looks after whom, and no message's mod-sequence does;
   - a client that resynchronises by VANISHED and CHANGEDSINCE, or by the delta of two views, has what a fresh one has.
+
+All the while the clock of each process is put on and back by hours, by itself.
 */
 func TestSoak(t *testing.T) {
 	long := 20 * time.Second
@@ -251,7 +254,20 @@ type worker struct {
 	count           int
 }
 
+// stepping has the clock of this process put on or back at random moments, by up to a day.
+func stepping() {
+	var step atomic.Int64
+	wall = func() time.Time { return time.Now().Round(0).Add(time.Duration(step.Load())) }
+	go func() {
+		for {
+			step.Store(int64(rand.N(48*time.Hour) - 24*time.Hour))
+			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+		}
+	}()
+}
+
 func soakProgram(role, dir, name string) {
+	stepping()
 	file, err := os.OpenFile(filepath.Join(dir, "said."+name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		fmt.Println(err)
@@ -308,7 +324,7 @@ func (w *worker) folderDir() string {
 func (w *worker) script() {
 	dir := w.folderDir()
 	id := w.newID()
-	name := fmt.Sprintf("%d.M%dP%dQ%d.host", time.Now().Unix(), time.Now().Nanosecond()/1000, os.Getpid(), w.count)
+	name := fmt.Sprintf("%d.M%dP%dQ%d.host", wall().Unix(), wall().Nanosecond()/1000, os.Getpid(), w.count)
 	os.WriteFile(filepath.Join(dir, "tmp", name), []byte(w.text(id)), 0o600)
 	if os.Rename(filepath.Join(dir, "tmp", name), filepath.Join(dir, "new", name)) == nil {
 		w.say("born %s", id)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -290,7 +289,7 @@ func (a *Account) Delete(name string) error {
 
 // bury moves a folder's directory away: all of it, or only what makes it a mailbox where others lie in it.
 func (a *Account) bury(dir string, keepDir bool) error {
-	now := time.Now()
+	now := wall()
 	area, err := a.expungedArea(now)
 	if err != nil {
 		return err

@@ -1,0 +1,25 @@
+package mailbox
+
+import "time"
+
+// wall is the clock of the machine: what stands in files is of it. It may be stepped at any moment, by hours and in either direction, and the
+// machine that keeps the files may have another. So what passes between two moments of this process is measured by time.Now, which goes on
+// evenly; UIDs and mod-sequences never hang on wall alone but rise above what was there; and where a file's time is compared with
+// wall, a wrong answer costs a scan.
+var wall = time.Now
+
+// began is a moment of the even clock.
+var began = time.Now()
+
+// evenly is the nanoseconds since then.
+func evenly() int64 { return int64(time.Since(began)) }
+
+// aged reports whether a change of the directory, made at the time, is so old that what may have hidden behind it is to be looked for. Before a time
+// that is yet to come there is no telling: then it is counted from now on by the even clock.
+func (f *Folder) aged(changed time.Time, wait time.Duration) bool {
+	age := wall().Sub(changed)
+	if age < 0 && f.unverified.IsZero() {
+		f.unverified = time.Now()
+	}
+	return age > wait
+}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -271,10 +273,14 @@ func starts(c *config.Config) Rights {
 	return r
 }
 
-// beside are our own programs; one built with cgo looks for its threads in /proc.
+// beside are our own programs. One built with cgo looks for its threads in /proc, and is started by the system's loader; make builds
+// without.
 func beside() (r Rights) {
 	if self, err := os.Executable(); err == nil {
 		r = Rights{Exec: []string{filepath.Dir(self)}, Read: []string{"/proc"}}
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"}) {
+		r.Exec = append(r.Exec, "/lib", "/lib64", "/usr/lib")
 	}
 	return r
 }

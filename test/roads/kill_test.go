@@ -39,7 +39,13 @@ func TestS141TwoRunners(t *testing.T) {
 // queue-run and its workers are killed again and again under a stream of mail: what was accepted arrives, in a mailbox of ours once; who is
 // refused is reported once.
 func TestS139KillQueueRun(t *testing.T) {
-	r := open(t, func(h *lab.Host) { h.Keys["queue.bounce_rate"] = "100000" })
+	r := open(t, func(h *lab.Host) {
+		h.Keys["queue.bounce_rate"] = "100000"
+		for _, limit := range []string{"messages", "recipients", "new_recipients"} { // alice sends as no honest user does
+			h.Keys["outbound."+limit] = `"none"`
+		}
+		h.Keys["outbound.bounce_ratio"] = "0"
+	})
 	far := r.sink("far.test", "127.0.0.43", &sink.Server{Reject: func(rcpt string) string {
 		if strings.HasPrefix(rcpt, "never") {
 			return "550 5.1.1 nobody of that name"

@@ -36,13 +36,13 @@ is its answer; words are escaped as in order(5), "-" is the empty one:
 	still TOKEN                                            yes, or no: end the session
 	session mechanism=… tls=… tag=… sasl=… early=…         ok, limit, or later WHY: with the client's descriptor, after an "ok" of the two above
 
-A connection carries one exchange at a time and as many requests as its client likes. Who may connect is said by uid, as the kernel
-tells it; what is no request ends the connection and nothing else (S131). Anybody may ask "still", once a connection: a Unix user's own
+A connection carries one exchange at a time and as many requests as its client likes. Who may connect, and for which services, is said by
+uid, as the kernel tells it; what is no request ends the connection and nothing else (S131). Anybody may ask "still", once a connection: a Unix user's own
 imapd does, and its token is nothing that others could make use of.
 */
 type Service struct {
 	Checker Verifier
-	Allowed []uint32                                                                   // uids, besides root and our own
+	Allowed map[uint32][]string                                                        // uids, besides root and our own, and the services that each may ask about; nil: all
 	Serve   func(ctx context.Context, s *Session, id *Identity, client *os.File) error // has a session served; nil: there are none
 	Log     *maillog.Log
 
@@ -86,14 +86,15 @@ func (s *Service) Handle(ctx context.Context, conn net.Conn) {
 		s.Log.Refuse("login", "local", err.Error())
 		return
 	}
-	stranger := uid != 0 && uid != uint32(os.Geteuid()) && !slices.Contains(s.Allowed, uid)
+	services, allowed := s.Allowed[uid]
+	stranger := uid != 0 && uid != uint32(os.Geteuid()) && !allowed
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Now()) })
 	defer stop()
 	idle := s.IdleTime
 	if idle == 0 {
 		idle = 10 * time.Minute
 	}
-	d := &dialogue{s: s}
+	d := &dialogue{s: s, services: services}
 	defer d.drop()
 	in := bufio.NewReaderSize(&withFile{UnixConn: u, d: d}, longestRequest)
 	for ctx.Err() == nil {
@@ -126,13 +127,19 @@ func (s *Service) Handle(ctx context.Context, conn net.Conn) {
 
 // dialogue is one connection.
 type dialogue struct {
-	s    *Service
-	x    Exchange // under way
-	p    Peer
-	who  *Session // who has just logged in, and may be served; nil: nobody
-	id   *Identity
-	file *os.File // came with what is being read
-	odd  bool     // more than one came
+	s        *Service
+	services []string // that may be asked about; nil: all
+	x        Exchange // under way
+	p        Peer
+	who      *Session // who has just logged in, and may be served; nil: nobody
+	id       *Identity
+	file     *os.File // came with what is being read
+	odd      bool     // more than one came
+}
+
+// may reports whether the client may ask about a service: whoever speaks with strangers for one of them tries no passwords for the others.
+func (d *dialogue) may(service string) bool {
+	return d.services == nil || slices.Contains(d.services, service)
 }
 
 func (d *dialogue) drop() {
@@ -179,13 +186,13 @@ func (d *dialogue) answer(ctx context.Context, line string) (answer string, ok b
 	switch {
 	case verb == "offers" && (len(words) == 1 || len(words) == 2 && words[1] == "certificate"):
 		return strings.Join(append([]string{"ok"}, d.s.Checker.Offers(words[0] == "bound", len(words) == 2)...), " "), true
-	case verb == "check" && len(words) == 5:
+	case verb == "check" && len(words) == 5 && d.may(words[0]):
 		r := Request{Service: words[0], Authzid: words[2], Authcid: words[3], Password: words[4]}
 		if r.Remote, ok = readRemote(words[1]); !ok {
 			return "", false
 		}
 		return d.check(ctx, r), true
-	case verb == "start" && len(words) >= 3:
+	case verb == "start" && len(words) >= 3 && d.may(words[0]):
 		return d.start(words)
 	case verb == "next" && len(words) == 1 && d.x != nil:
 		return d.next(ctx, words[0], strings.TrimSpace(rest) == "-")

@@ -175,6 +175,29 @@ func TestS131WrongUID(t *testing.T) {
 	}
 }
 
+// Who speaks with strangers for one service tries no passwords for another, and what it asks of others ends its connection.
+func TestServicesOfAClient(t *testing.T) {
+	c, _ := checker(house(t))
+	for _, k := range []struct {
+		services []string
+		line     string
+		want     bool
+	}{
+		{nil, "check smtp - - alice wonderland", true},
+		{[]string{"imap", "pop3"}, "check imap - - alice wonderland", true},
+		{[]string{"imap", "pop3"}, "check smtp - - alice wonderland", false},
+		{[]string{"smtp"}, "start smtp - SCRAM-SHA-256", true},
+		{[]string{"smtp"}, "start imap - SCRAM-SHA-256", false},
+		{[]string{"smtp"}, "check imap - - alice wonderland", false},
+		{[]string{"smtp"}, "offers plain", true},
+	} {
+		d := &dialogue{s: &Service{Checker: c}, services: k.services}
+		if answer, ok := d.answer(context.Background(), k.line); ok != k.want || !ok && answer != "" {
+			t.Errorf("%q of who may ask about %v: %q %v", k.line, k.services, answer, ok)
+		}
+	}
+}
+
 // Anything may come over the socket.
 func FuzzService(f *testing.F) {
 	c, _ := checker(house(f))

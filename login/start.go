@@ -16,20 +16,26 @@ import (
 // ServiceSections are the sections of mail.toml that mailauthd reads.
 var ServiceSections = append(Sections, "log", "imapd", "pop3d")
 
+// clients are the users that ask by default, and about which services.
+var clients = map[string][]string{"mailin": {"smtp"}, "maillogin": {"imap", "pop3"}, "vmail": {"imap", "pop3"}}
+
 // NewService is the mailauthd that mail.toml describes.
 func NewService(conf *config.Config, log *maillog.Log) (*Service, error) {
-	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Serve: newHandover(conf).serve, Log: log}
-	for _, name := range conf.Login.Clients {
+	s := &Service{Checker: NewChecker(conf, domains.FromConfig(conf), log.Warn), Allowed: map[uint32][]string{}, Serve: newHandover(conf).serve, Log: log}
+	for _, entry := range conf.Login.Clients {
+		name, services, limited := strings.Cut(entry, ":")
 		uid, err := uids.Lookup(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: login.clients: %w", conf.File, err)
 		}
-		s.Allowed = append(s.Allowed, uid)
+		if s.Allowed[uid] = clients[name]; limited {
+			s.Allowed[uid] = strings.Split(services, ",")
+		}
 	}
 	if len(conf.Login.Clients) == 0 {
-		for _, name := range []string{"mailin", "maillogin", "vmail"} { // those of them that are there
+		for name, services := range clients { // those of them that are there
 			if uid, err := uids.Lookup(name); err == nil {
-				s.Allowed = append(s.Allowed, uid)
+				s.Allowed[uid] = services
 			}
 		}
 	}

@@ -89,7 +89,7 @@ func login(c *Config) []key {
 	l := &c.Login
 	return []key{
 		c.path("socket", &l.Socket),
-		words("clients", &l.Clients, argument),
+		words("clients", &l.Clients, client),
 		words("checkpassword", &l.Checkpassword, argument),
 		words("mechanisms", &l.Mechanisms, mechanism),
 		flag("certificates", &l.Certificates),

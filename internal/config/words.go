@@ -333,6 +333,20 @@ func argument(s string) (string, error) {
 	return s, nil
 }
 
+// client is a user that asks mailauthd, and behind a colon the services it may ask about.
+func client(s string) (string, error) {
+	name, services, limited := strings.Cut(s, ":")
+	for service := range strings.SplitSeq(services, ",") {
+		if limited && !slices.Contains([]string{"smtp", "imap", "pop3"}, service) {
+			return "", errorf("holds %q: write NAME, or NAME:SERVICE,SERVICE of smtp, imap and pop3", s)
+		}
+	}
+	if name == "" {
+		return "", errorf("holds %q, which names nobody", s)
+	}
+	return argument(s)
+}
+
 // variable is the name of an environment variable.
 func variable(s string) (string, error) {
 	if s == "" || strings.ContainsAny(s, "= ") || strings.HasPrefix(s, "LD_") {

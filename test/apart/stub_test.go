@@ -26,6 +26,7 @@ var said = []struct{ what, text string }{
 	{"alice without a password", "check imap 192.0.2.9 - alice@example.org -"},
 	{"alice with a wrong one", "check imap 192.0.2.9 - alice@example.org wrong"},
 	{"alice with bob's", "check imap 192.0.2.9 alice@example.org bob@example.org through%20the%202"},
+	{"bob with his, for mail he sends", "check smtp 192.0.2.9 - bob@example.org through%20the%202"},
 	{"EXTERNAL without a certificate", "start imap 192.0.2.9 EXTERNAL certificate=00"},
 	{"a program as uma", "imapd 2001 2001 uma /home/uma"},
 	{"a program as root", "imapd 0 0 root /root"},

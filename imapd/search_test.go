@@ -95,7 +95,7 @@ func TestSearchRefusals(t *testing.T) {
 }
 
 // Programs that only cost (S097).
-func TestSearchDepth(t *testing.T) {
+func TestS097SearchDepth(t *testing.T) {
 	_, _, c := searchable(t)
 	c.wants("SEARCH "+strings.Repeat("NOT ", 10000)+"SEEN", "* SEARCH 2 3|. OK searched")
 	c.wants("SEARCH "+strings.Repeat("OR SEEN ", 10000)+"SEEN", ". BAD …")
@@ -328,7 +328,7 @@ func TestSearchWithFilter(t *testing.T) {
 }
 
 // FETCH that only costs (S098).
-func TestFetchBounds(t *testing.T) {
+func TestS098FetchBounds(t *testing.T) {
 	_, _, c := searchable(t)
 	c.wants("FETCH 1 BODY.PEEK[]<4294967295.4294967295>", `* 1 FETCH (BODY[]<4294967295> "")|. OK fetched`)
 	c.wants("FETCH 1 BODY.PEEK[TEXT]<2.4294967295>", "* 1 FETCH (BODY[TEXT]<2> {12}|all we eat|)|. OK fetched")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pennypost/internal/sequence"
+	"pennypost/maildir"
 )
 
 var ctx = context.Background()
@@ -290,7 +291,8 @@ func TestManyWriters(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+// Mailbox names and directories (S100, S101); FuzzNames has the rest.
+func TestS100Names(t *testing.T) {
 	_, a, _ := box(t)
 	for _, name := range []string{"Sent", "Lists/go", "a.b", "tilde~", "~home", "Entwürfe", "日本語", "a&b", "x%y*z", strings.Repeat("n", 60)} {
 		if err := a.Create(name, ""); err != nil {
@@ -310,6 +312,14 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q was created", name)
 		}
 	}
+	apart := maildir.EncodeComponent("e\u0301t\u0301") // as a Macintosh had Dovecot call it
+	os.MkdirAll(filepath.Join(a.root, "."+apart, "cur"), 0o700)
+	for _, name := range []string{"e\u0301t\u0301", "\u00e9t\u0301"} {
+		if dir, err := a.dirOf(name); err != nil || dir != "."+apart {
+			t.Errorf("%q is %q on disk: %v", name, dir, err)
+		}
+	}
+	os.MkdirAll(filepath.Join(a.root, ".inbox"), 0o700) // whoever made it: INBOX is the root
 	if err := a.Rename("Lists", "Old/Lists"); err != nil {
 		t.Fatal(err)
 	}
@@ -325,6 +335,9 @@ func TestNames(t *testing.T) {
 	}
 	out := ""
 	for _, info := range list {
+		if strings.EqualFold(info.Name, "INBOX") && (info.NoSelect || info.Name != "INBOX") {
+			t.Errorf("%+v", info)
+		}
 		if strings.HasPrefix(info.Name, "Old") || info.Name == "Sent" || strings.HasPrefix(info.Name, "Lists") {
 			out += fmt.Sprintf("%s noselect=%v subscribed=%v\n", info.Name, info.NoSelect, info.Subscribed)
 		}

@@ -96,7 +96,29 @@ func (a *Account) dirOf(name string) (string, error) {
 	if len(path.Base(dir)) > 250 {
 		return "", ErrName
 	}
-	return dir, nil
+	return a.asFound(dir, parts), nil
+}
+
+// asFound is the directory of a mailbox that another server made under the name as a client wrote it: in a form of Unicode that is not NFC.
+func (a *Account) asFound(dir string, parts []string) string {
+	if !slices.ContainsFunc(parts, func(part string) bool { return strings.IndexByte(part, '&') >= 0 }) {
+		return dir
+	}
+	if _, err := a.disk.Stat(dir); err == nil {
+		return dir
+	}
+	name, ok := a.nameOf(dir)
+	m := maildir.Maildir{Root: a.root, Disk: a.disk}
+	dirs, err := m.Folders(a.o.Layout)
+	if !ok || err != nil {
+		return dir
+	}
+	for _, other := range dirs {
+		if called, ok := a.nameOf(other); ok && called == name {
+			return other
+		}
+	}
+	return dir
 }
 
 // nameOf is the mailbox whose directory it is; ok is false for what is no mailbox's.
@@ -118,7 +140,8 @@ func (a *Account) nameOf(dir string) (string, bool) {
 		}
 		parts[i] = text
 	}
-	return a.o.Prefix + strings.Join(parts, string(a.o.Delimiter)), true
+	name := norm.NFC.String(a.o.Prefix + strings.Join(parts, string(a.o.Delimiter)))
+	return name, !strings.EqualFold(name, "INBOX") // INBOX is the root, and there is one
 }
 
 // List is every mailbox and every subscription, sorted so that a parent comes before its children.

@@ -367,8 +367,14 @@ func (f *Folder) index(list []entry, added bool) {
 	}
 }
 
-// write appends a record to the log and applies it. The folder's lock is held and the log has been taken in.
-func (f *Folder) write(r *record) error {
+// write appends a record to the log and applies it. The folder's lock is held and the log has been taken in. When it fails, what memory has
+// is more than what the disk has, and is read anew.
+func (f *Folder) write(r *record) (err error) {
+	defer func() {
+		if err != nil {
+			f.opened = false
+		}
+	}()
 	r.totals = f.totals
 	f.recount(r)
 	b := r.encode(nil)

@@ -218,7 +218,12 @@ func (f *Folder) reserve(uid uint32, modseq uint64) error {
 }
 
 // appendUIDs adds a batch to mb-uids. The folder's lock is held.
-func (f *Folder) appendUIDs(b *batch, sync bool) error {
+func (f *Folder) appendUIDs(b *batch, sync bool) (err error) {
+	defer func() {
+		if err != nil {
+			f.opened = false // what is there of it does not count, and the next writer cuts it
+		}
+	}()
 	text := b.end(wall())
 	w, err := f.disk.Append(uidsName, 0o600)
 	if err != nil {
@@ -228,16 +233,13 @@ func (f *Folder) appendUIDs(b *batch, sync bool) error {
 	if info, err := w.Stat(); err != nil {
 		return err
 	} else if info.Size != f.totals.uidsSize { // somebody edited it, or a batch was torn
-		f.opened = false
 		return errReload
 	}
 	if _, err := w.Write(text); err != nil {
-		f.opened = false // what is there of it does not count, and the next writer cuts it
 		return err
 	}
 	if sync {
 		if err := durable.Sync(w); err != nil {
-			f.opened = false
 			return err
 		}
 	}

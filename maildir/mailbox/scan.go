@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -71,11 +73,20 @@ func (f *Folder) list(dir string) (*listing, error) {
 	if last.names == 0 && info.Size > 64<<10 { // what the file systems that have a size for directories need for a name
 		l.text, l.end, l.hash = make([]byte, 0, info.Size*11/16), make([]int, 0, info.Size/56), make([]uint64, 0, info.Size/56)
 	}
+	var bad error
+	regular := func(name []byte, kind byte) bool {
+		if kind == durable.KindUnknown {
+			is, err := f.regular(dir, name)
+			bad = cmp.Or(bad, err)
+			return is
+		}
+		return kind == durable.KindRegular
+	}
 	add := func(name []byte, _ uint64, kind byte) {
 		if name[0] == '.' {
 			return
 		}
-		if kind != durable.KindRegular && (kind != durable.KindUnknown || !f.regular(dir, name)) {
+		if !regular(name, kind) {
 			if len(f.skipped) < mostSkipped {
 				f.skipped = append(f.skipped, dir+"/"+string(name))
 			}
@@ -99,7 +110,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 			l.whole = true
 		}
 	}
-	if err != nil {
+	if err = cmp.Or(err, bad); err != nil {
 		return nil, err
 	}
 	last.octets, last.names = len(l.text)+len(l.text)/64, len(l.end)+len(l.end)/64
@@ -127,9 +138,14 @@ func (f *Folder) Skipped() []string {
 	return names
 }
 
-func (f *Folder) regular(dir string, name []byte) bool {
+// regular looks at a file of which the directory does not say what it is. One that has gone is none; where that cannot be told, nothing can be
+// said of the directory.
+func (f *Folder) regular(dir string, name []byte) (bool, error) {
 	info, err := f.disk.Stat(dir + "/" + string(name))
-	return err == nil && info.Mode.IsRegular()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return err == nil && info.Mode.IsRegular(), err
 }
 
 // findings is what a scan says about the folder.
@@ -155,7 +171,21 @@ func (found *findings) whole() bool {
 }
 
 // sync brings the folder to what is in its directories. The lock is held and the log has been taken in.
+//
+// What was found counts when it is written down, and the times of the directories are written with the last of it: a look that is killed or
+// fails half way is made again, by whoever comes next.
 func (f *Folder) sync(ctx context.Context) error {
+	view, totals, blank := f.view, f.totals, f.blank
+	err := f.takeIn(ctx)
+	if err != nil {
+		f.view, f.totals, f.blank, f.table = view, totals, blank, nil
+		f.opened = false // what is on the disk may be more, and is what is true
+		f.heard.miss()
+	}
+	return err
+}
+
+func (f *Folder) takeIn(ctx context.Context) error {
 	listening := f.heard.listening()
 	var err error
 	found := f.scanHeard()
@@ -163,9 +193,19 @@ func (f *Folder) sync(ctx context.Context) error {
 		if found, err = f.scan(); err != nil {
 			return err
 		}
+	}
+	if err := f.note(ctx, found); err != nil {
+		return err
+	}
+	if !found.heard {
 		f.unverified = time.Time{}
 		f.heard.settled(listening)
 	}
+	return nil
+}
+
+// note writes down what was found.
+func (f *Folder) note(ctx context.Context, found *findings) error {
 	if found.first {
 		if done, err := f.syncFirst(found); done || err != nil {
 			return err
@@ -174,10 +214,11 @@ func (f *Folder) sync(ctx context.Context) error {
 	}
 	if len(found.double) > 0 {
 		f.separate(found.double)
-		if found, err = f.scan(); err != nil {
+		is, err := f.scan()
+		if err != nil {
 			return err
 		}
-		if found.first {
+		if *found = *is; found.first {
 			f.match(found)
 		}
 	}
@@ -185,7 +226,10 @@ func (f *Folder) sync(ctx context.Context) error {
 		f.spent = true
 		return f.rebuild(ctx)
 	}
-	gone := f.proven(found)
+	gone, err := f.proven(found)
+	if err != nil {
+		return err
+	}
 	if err := f.reserve(f.totals.uidNext+uint32(len(found.added)), f.nextModSeq()+2); err != nil {
 		return err
 	}
@@ -195,10 +239,67 @@ func (f *Folder) sync(ctx context.Context) error {
 			found.changed[i].modseq = modseq + 1
 		}
 	}
-	f.pair(found, &gone, modseq+1)
+	if err := f.pair(found, &gone, modseq+1); err != nil {
+		return err
+	}
+	great := f.blank || len(found.added)+len(found.changed) > 4*chunkLen
+	if great {
+		f.table = nil // the next scan makes it, in the right size
+	}
+	left := len(gone) + len(found.changed) + len(found.added)
+	if len(gone) > 0 {
+		if left -= len(gone); left == 0 && !great {
+			f.looked(found)
+		}
+		if err := f.bury(gone, modseq); err != nil {
+			return err
+		}
+	}
+	if great {
+		return f.noteWhole(found, modseq)
+	}
+	if len(found.changed) > 0 {
+		if left -= len(found.changed); left == 0 {
+			f.looked(found)
+		}
+		if err := f.write(&record{kind: recFlags, flags: found.changed}); err != nil {
+			return err
+		}
+	}
+	if len(found.added) > 0 {
+		if found.added, err = f.number(found.added, modseq+2); err != nil {
+			return err
+		}
+		f.looked(found)
+		if err := f.write(&record{kind: recAdd, added: found.added}); err != nil {
+			return err
+		}
+	}
+	if len(gone)+len(found.changed)+len(found.added) == 0 {
+		f.looked(found)
+		return f.write(&record{kind: recState})
+	}
+	f.rotateIfLong(false)
+	return nil
+}
+
+// noteWhole writes down a great change: in memory first, then as a snapshot.
+func (f *Folder) noteWhole(found *findings, modseq uint64) (err error) {
 	if found.added, err = f.number(found.added, modseq+2); err != nil {
 		return err
 	}
+	f.looked(found)
+	f.blank = false
+	for _, r := range []*record{{kind: recFlags, flags: found.changed}, {kind: recAdd, added: found.added}} {
+		r.totals = f.totals
+		f.recount(r)
+		f.apply(r)
+	}
+	return f.startOver()
+}
+
+// looked puts what the directories were like into the figures, to be written with the last record of what was found.
+func (f *Folder) looked(found *findings) {
 	if found.heard {
 		found.record(&f.totals)
 		f.verifyLater()
@@ -214,46 +315,6 @@ func (f *Folder) sync(ctx context.Context) error {
 			at.state.verified = false
 		}
 	}
-	if f.blank || len(found.added)+len(found.changed) > 4*chunkLen {
-		f.blank = false
-		return f.syncWhole(found, gone, modseq)
-	}
-	if len(gone) > 0 {
-		if err := f.bury(gone, modseq); err != nil {
-			return err
-		}
-	}
-	if len(found.changed) > 0 {
-		if err := f.write(&record{kind: recFlags, flags: found.changed}); err != nil {
-			return err
-		}
-	}
-	if len(found.added) > 0 {
-		if err := f.write(&record{kind: recAdd, added: found.added}); err != nil {
-			return err
-		}
-	}
-	if len(gone)+len(found.changed)+len(found.added) == 0 {
-		return f.write(&record{kind: recState})
-	}
-	f.rotateIfLong(false)
-	return nil
-}
-
-// syncWhole takes in a great change: in memory first, then as a snapshot.
-func (f *Folder) syncWhole(found *findings, gone []uint32, modseq uint64) error {
-	if len(gone) > 0 {
-		if err := f.bury(gone, modseq); err != nil {
-			return err
-		}
-	}
-	f.table = nil // the next scan makes it, in the right size
-	for _, r := range []*record{{kind: recFlags, flags: found.changed}, {kind: recAdd, added: found.added}} {
-		r.totals = f.totals
-		f.recount(r)
-		f.apply(r)
-	}
-	return f.startOver()
 }
 
 // scan reads new/ before cur/: what moves goes from new to cur, and is seen at least once. A directory in which nothing has happened
@@ -446,31 +507,32 @@ func sameEnding(c *chunk, j int, info []byte) bool {
 
 // proven is the missing messages that have gone. A scan that could have missed a name proves nothing by itself, and a
 // folder does not lose most of its mail in an instant: a volume may be going away.
-func (f *Folder) proven(found *findings) []uint32 {
+func (f *Folder) proven(found *findings) ([]uint32, error) {
 	now := time.Now()
 	if len(found.missing) == 0 {
 		f.suspects, f.emptied = nil, time.Time{}
-		return nil
+		return nil, nil
 	}
 	if n := len(found.missing); n > 100 && n > f.view.Len()/2 && len(found.added) < n/2 {
 		if f.emptied.IsZero() {
 			f.emptied = now
 		}
 		if now.Sub(f.emptied) < emptiedWait || !found.whole() {
-			return nil
+			return nil, nil
 		}
 	} else {
 		f.emptied = time.Time{}
 	}
 	missing, gone := found.missing, []uint32(nil)
-	if found.whole() {
-		again, err := f.list("new") // a message that moved from cur to new between our two lists
-		if err == nil && found.new != nil && again.state.sum == found.new.state.sum {
-			f.suspects = nil
-			return missing
+	if found.whole() && found.new != nil {
+		var proof bool
+		var err error
+		if missing, proof, err = f.nowhere(missing, found.new); err != nil {
+			return nil, err
 		}
-		if err == nil && again.whole {
-			missing, gone = f.split(missing, again)
+		if proof {
+			f.suspects = nil
+			return missing, nil
 		}
 	}
 	suspects := make(map[uint32]time.Time, len(missing))
@@ -485,12 +547,35 @@ func (f *Folder) proven(found *findings) []uint32 {
 		}
 		suspects[uid] = since
 	}
-	if !found.whole() {
-		gone = f.confirmed(gone)
-	}
+	gone = f.confirmed(gone)
 	f.suspects = suspects
 	slices.Sort(gone)
-	return gone
+	return gone, nil
+}
+
+// nowhere is those of the messages that were in neither directory, though some move from cur to new and back while we read: it proves that they
+// are gone if nothing happened in new from before cur was read until after. was is new before cur was read.
+func (f *Folder) nowhere(missing []uint32, was *listing) (left []uint32, proof bool, err error) {
+	for try := 0; ; try++ {
+		again, err := f.list("new")
+		if err != nil {
+			return nil, false, err
+		}
+		if was.state.verified && again.state.mtime == was.state.mtime && again.state.sum == was.state.sum {
+			return missing, true, nil
+		}
+		if _, missing = f.split(missing, again); len(missing) == 0 || try == 3 || !again.whole {
+			return missing, len(missing) == 0, nil
+		}
+		cur, err := f.list("cur")
+		if err != nil {
+			return nil, false, err
+		}
+		if _, missing = f.split(missing, cur); len(missing) == 0 || !cur.whole {
+			return missing, len(missing) == 0, nil
+		}
+		was = again
+	}
 }
 
 // confirmed is those of the missing messages that further listings do not find either.
@@ -531,9 +616,9 @@ func (f *Folder) split(missing []uint32, l *listing) (there, gone []uint32) {
 
 // pair keeps the UID of a message whose name got sizes appended later (",S=" and the like): a missing and a new message
 // with the same base, each the only one.
-func (f *Folder) pair(found *findings, gone *[]uint32, modseq uint64) {
+func (f *Folder) pair(found *findings, gone *[]uint32, modseq uint64) error {
 	if len(*gone) == 0 || len(found.added) == 0 {
-		return
+		return nil
 	}
 	bases := map[string]uint32{}
 	for _, uid := range *gone {
@@ -571,10 +656,13 @@ func (f *Folder) pair(found *findings, gone *[]uint32, modseq uint64) {
 		}
 		*gone = left
 		var b batch
-		b.message(uid, &line{key: e.key, saved: e.saved, size: -1, wire: -1, over: e.over})
-		f.appendUIDs(&b, false)
+		b.message(uid, &line{key: e.key, saved: old.saved, size: -1, wire: -1, over: old.over})
+		if err := f.appendUIDs(&b, false); err != nil {
+			return err
+		}
 	}
 	found.added = added
+	return nil
 }
 
 // number gives UIDs to new messages in the order in which they were delivered, and writes them down.

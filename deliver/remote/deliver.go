@@ -74,6 +74,9 @@ func (c *Client) groups(ctx context.Context, m *message, site string) (groups []
 		if !seen {
 			g = c.groupOf(ctx, m, site, r.to.Domain)
 			if same := byKey[g.key()]; same != nil {
+				if g.d.policy.domain != same.d.policy.domain {
+					same.d.policy.others = append(same.d.policy.others, &g.d.policy)
+				}
 				g = same
 			} else if byKey[g.key()] = g; g.none == nil {
 				groups = append(groups, g)
@@ -202,6 +205,7 @@ func worse(a, b *trouble) *trouble {
 // connection's age, the host that made it is named.
 func (c *Client) reuse(g *group, m *message) (tried string, t *trouble) {
 	for s := c.pool.take(g.d.key); s != nil; s = c.pool.take(g.d.key) {
+		s.count(g.d, s.host, nil)
 		t = c.converse(g, s, m)
 		if len(open(g.rcpts)) == 0 {
 			return "", nil

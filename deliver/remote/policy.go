@@ -20,7 +20,12 @@ type policy struct {
 	sts      *sts.Policy // in mode enforce or testing
 	require  bool        // the message came with REQUIRETLS (RFC 8689)
 	optional bool        // the message says TLS-Required: No: policies do not count, TLS is tried all the same
+
+	others []*policy // of other domains that share the transaction: they ask for the same, and each gets its own report
 }
+
+// all are the policies of all domains of a transaction.
+func (p *policy) all() []*policy { return append([]*policy{p}, p.others...) }
 
 // A level is how much TLS must do.
 type level int

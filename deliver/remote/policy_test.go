@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pennypost/internal/config"
+	"pennypost/internal/maillog"
 )
 
 // tlsaOf is the value "U S 1 HASH" of a certificate.
@@ -136,19 +137,30 @@ func TestS037DANEOff(t *testing.T) {
 	other, _ := certificate(t, "elsewhere.test")
 	p := newPeer(t, "tcp", "127.0.0.1:0", func(d *dialogue) { d.secure(cert, nil) })
 	z := zone + fmt.Sprintf("* !ad\n_%d._tcp.mx.example.test TLSA %s\n", p.port, tlsaOf(other, 3, 1))
-	for _, test := range []struct{ name, more, want string }{
-		{"validates", "bogus.test !servfail", "Z 451 4.7.5"},
-		{"believes all it is told", "bogus.test A 127.0.0.1", "K 250 2.6.0 tls=opportunistic"},
-		{"cannot be told", "bogus.test !refused", "Z 451 4.7.5"},
+	const mend = ` MTA-STS and TLS go on. A resolver that validates, such as unbound at 127.0.0.1, ends this"`
+	for _, test := range []struct{ name, more, want, log string }{
+		{"validates", "bogus.test !servfail", "Z 451 4.7.5", ""},
+		{"believes all it is told", "bogus.test A 127.0.0.1", "K 250 2.6.0 tls=opportunistic",
+			`DANE is off: the resolver does not validate DNSSEC, it answers for bogus.test.` + mend},
+		{"cannot be told", "bogus.test !refused", "Z 451 4.7.5", "whether the resolver validates DNSSEC is not known: no answer of use for bogus.test, see dns.probe in mail.toml(5)"},
+		{"elsewhere", "", "K 250 2.6.0 tls=opportunistic", `DANE is off: not every resolver is on this host, and dns.trust_ad is not set.` + mend},
 	} {
-		c, _ := newClient(t, z+test.more, p.port, func(conf *config.Config) { conf.DNS.Probe = "bogus.test" })
-		if got := verdicts(t, c, letter{}); !strings.HasPrefix(got, test.want) {
-			t.Errorf("%s: %s", test.name, got)
+		c, _ := newClient(t, z+test.more, p.port, func(conf *config.Config) {
+			conf.DNS.Probe = "bogus.test"
+			if test.more == "" {
+				conf.DNS.Servers = append(conf.DNS.Servers, "192.0.2.1:53")
+			}
+		})
+		var log strings.Builder
+		c.log = &maillog.Log{Program: "deliver-remote", Out: &log}
+		for range 2 { // and it is said once
+			if got := verdicts(t, c, letter{}); !strings.HasPrefix(got, test.want) {
+				t.Errorf("%s: %s", test.name, got)
+			}
 		}
-	}
-	c, _ := newClient(t, z, p.port, func(conf *config.Config) { conf.DNS.Servers = append(conf.DNS.Servers, "192.0.2.1:53") })
-	if got := verdicts(t, c, letter{}); !strings.HasPrefix(got, "K 250 2.6.0 tls=opportunistic") {
-		t.Errorf("a resolver elsewhere: %s", got)
+		if said := strings.Count(log.String(), "DNSSEC") + strings.Count(log.String(), "trust_ad"); !strings.Contains(log.String(), test.log) || said > 1 || said == 0 != (test.log == "") {
+			t.Errorf("%s: the log says\n%s", test.name, &log)
+		}
 	}
 }
 

@@ -243,17 +243,63 @@ func TestCounted(t *testing.T) {
 			conf.TLS.CA, conf.Remote.STSPort, conf.State = roots, s.port, state
 		})
 		verdicts(t, c, letter{})
-		files, _ := filepath.Glob(filepath.Join(state, "reports/tls/*"))
-		var text []byte
-		for _, file := range files {
-			more, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text = append(text, more...)
-		}
-		if !strings.Contains(string(text), test.want) || test.want == "" && len(text) > 0 {
+		if text := counted(t, state); !strings.Contains(text, test.want) || test.want == "" && text != "" {
 			t.Errorf("want %s\ngot %s", test.want, text)
+		}
+	}
+}
+
+// counted is what is kept for the reports.
+func counted(t *testing.T, state string) string {
+	t.Helper()
+	files, _ := filepath.Glob(filepath.Join(state, "reports/tls/*"))
+	var text []byte
+	for _, file := range files {
+		more, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, more...)
+	}
+	return string(text)
+}
+
+// Domains with the same hosts share transactions and connections; a session is counted once for each, and all are remembered.
+func TestCountedForEachDomain(t *testing.T) {
+	cert, ca := certificate(t, "mx.example.test")
+	web, webCA := certificate(t, "mta-sts.example.test", "mta-sts.second.test", "mta-sts.third.test")
+	more := ""
+	for _, domain := range []string{"second.test", "third.test"} {
+		more += "\n" + domain + " MX 10 mx.example.test\n_mta-sts." + domain + " TXT \"v=STSv1; id=1\"\nmta-sts." + domain + " A 127.0.0.1\n"
+	}
+	for _, test := range []struct {
+		each func(*dialogue)
+		good bool
+	}{{func(d *dialogue) { d.secure(cert, nil) }, true}, {clearOnly, false}} {
+		p := newPeer(t, "tcp", "127.0.0.1:0", test.each)
+		s := servePolicy(t, web, enforced)
+		state := t.TempDir()
+		c, _ := newClient(t, stsZone+more, p.port, func(conf *config.Config) {
+			conf.TLS.CA, conf.Remote.STSPort, conf.State = bundle(t, ca, webCA), s.port, state
+		})
+		for _, rcpts := range [][]string{{"bob@example.test", "bob@second.test", "carol@example.test"}, {"bob@third.test"}, {"bob@second.test", "bob@third.test"}} {
+			verdicts(t, c, letter{rcpts: rcpts})
+		}
+		c.seen.Close()
+		text := counted(t, state)
+		for domain, n := range map[string]int{"example.test": 1, "second.test": 1, "third.test": 1} {
+			if !test.good { // a session each time
+				n = map[string]int{"example.test": 1, "second.test": 2, "third.test": 2}[domain]
+			}
+			if got := strings.Count(text, "domain="+domain+" type=sts"); got != n || strings.Contains(text, "result=") == test.good {
+				t.Errorf("good %v: %s %d times, want %d\n%s", test.good, domain, got, n, text)
+			}
+			if _, err := os.Stat(filepath.Join(state, "tls", domain)); (err == nil) != test.good {
+				t.Errorf("good %v: memory of %s: %v", test.good, domain, err)
+			}
+		}
+		if test.good && p.connections() != 1 {
+			t.Errorf("%d connections", p.connections())
 		}
 	}
 }

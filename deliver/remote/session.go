@@ -24,14 +24,16 @@ type session struct {
 	label  string         // mx1.example.org[192.0.2.5]
 	addr   netip.AddrPort // zero for a unix socket
 	name   string         // of the host, as TLS is to prove it
+	host   *host
 	lmtp   bool
 	here   bool // a program on this machine
 	ext    extensions
 	need   demand
 	secure string // what is said of TLS in answers: "in clear", "TLSv1.3, certificate verified", …
 
-	verdict    string // what TLS did: dane mta-sts verified opportunistic-verified opportunistic none; "" for a program here
-	unverified error  // why no authority vouches for the certificate
+	verdict    string   // what TLS did: dane mta-sts verified opportunistic-verified opportunistic none; "" for a program here
+	unverified error    // why no authority vouches for the certificate
+	counted    []string // domains whose reports have the session
 	opened     time.Time
 	timer      *time.Timer // while idle
 
@@ -69,7 +71,7 @@ func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *
 		c.log.OpenFail(d.site, t.host, errors.New(t.Text))
 		return nil, t
 	}
-	s := &session{need: need, here: d.here(h), verdict: "none", c: c, conn: conn, tcp: conn, r: bufio.NewReaderSize(conn, 4096), label: h.label(at), addr: at, name: h.name,
+	s := &session{need: need, here: d.here(h), verdict: "none", c: c, conn: conn, tcp: conn, r: bufio.NewReaderSize(conn, 4096), label: h.label(at), addr: at, name: h.name, host: h,
 		lmtp: d.lmtp, secure: "in clear", opened: time.Now(), limit: time.Now().Add(helloTime)}
 	t = s.greet(d)
 	s.count(d, h, t)
@@ -83,11 +85,8 @@ func (c *Client) open(ctx context.Context, d *destination, h *host) (*session, *
 		c.log.OpenFail(d.site, s.label, errors.New(t.Text))
 		return nil, t
 	}
-	switch {
-	case s.conn == s.tcp && s.here:
+	if s.conn == s.tcp && s.here {
 		s.verdict = ""
-	case s.conn != s.tcp && d.policy.domain != "":
-		c.seen.Saw(d.policy.domain, s.verdict != "opportunistic")
 	}
 	c.log.Open(d.site, s.label, s.verdict, time.Since(began))
 	return s, nil

@@ -62,18 +62,31 @@ func (s *session) without(d *destination, r status.Result) *trouble {
 
 // inClear goes on without TLS, unless the domain had it lately: then somebody may have taken it away (T10).
 func (s *session) inClear(d *destination) *trouble {
-	if d.policy.domain == "" || s.need.level == clear {
+	if s.need.level == clear {
 		return nil
 	}
-	wait, since, forgotten := s.c.seen.Lost(d.policy.domain)
-	if wait > 0 {
-		return &trouble{Result: later(451, "4.7.4", fmt.Sprintf("%s had TLS on %s and now offers none: waiting %s for it to come back",
-			d.policy.domain, since.UTC().Format("2 January 2006 at 15:04"), wait.Round(time.Minute))), other: true, tls: tlsrpt.STARTTLSNotSupported}
-	}
-	if forgotten {
-		s.c.log.Warn("downgrade of "+d.policy.domain, fmt.Errorf("its hosts have had no TLS for %s: mail goes in clear", s.c.conf.Remote.DowngradeWait))
+	for _, p := range d.policy.all() {
+		if p.domain == "" {
+			continue
+		}
+		wait, since, forgotten := s.c.seen.Lost(p.domain)
+		if wait > 0 {
+			return &trouble{Result: later(451, "4.7.4", fmt.Sprintf("%s had TLS on %s and now offers none: waiting %s for it to come back",
+				p.domain, since.UTC().Format("2 January 2006 at 15:04"), wait.Round(time.Minute))), other: true, tls: tlsrpt.STARTTLSNotSupported}
+		}
+		if forgotten {
+			s.c.log.Warn("downgrade of "+p.domain, fmt.Errorf("its hosts have had no TLS for %s: mail goes in clear", s.c.conf.Remote.DowngradeWait))
+		}
 	}
 	return nil
+}
+
+// remember notes that there is TLS. A certificate that nobody vouches for any more is no reason to wait: more of them run out than are forged.
+func (s *session) remember(domain string) {
+	if last := s.c.seen.Saw(domain, s.verdict != "opportunistic"); !last.IsZero() {
+		s.c.log.Warn("downgrade of "+domain, fmt.Errorf("%s proved its name until %s and does not now: %w",
+			s.label, last.UTC().Format("2 January 2006"), s.unverified))
+	}
 }
 
 // handshake turns TLS on.

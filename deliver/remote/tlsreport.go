@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,10 +15,15 @@ import (
 // notAllowed is a host that the domain's MTA-STS policy does not have (RFC 8460 has no word for it; this is what others use).
 const notAllowed = tlsrpt.ValidationFailure
 
-// report counts a session, or why there is none, for the domain's TLS report (RFC 8460). Trouble that is not of TLS does not
-// count, nor does mail that says TLS-Required: No, among which the reports themselves are (section 3).
+// report counts a session, or why there is none, for the TLS report of each domain (RFC 8460). Trouble that is not of TLS does
+// not count, nor does mail that says TLS-Required: No, among which the reports themselves are (section 3).
 func (c *Client) report(d *destination, h *host, at netip.AddrPort, t *trouble) {
-	p := &d.policy
+	for _, p := range d.policy.all() {
+		c.reportTo(p, h, at, t)
+	}
+}
+
+func (c *Client) reportTo(p *policy, h *host, at netip.AddrPort, t *trouble) {
 	if p.domain == "" || p.optional || t != nil && t.tls == "" {
 		return
 	}
@@ -43,21 +49,28 @@ func (c *Client) report(d *destination, h *host, at netip.AddrPort, t *trouble) 
 	c.write(r)
 }
 
-// count counts the session, or why it came to none.
+// count counts the session, or why it came to none: once for each domain, also where it is used again for one that comes later.
 func (s *session) count(d *destination, h *host, t *trouble) {
-	p := d.policy.sts
-	switch {
-	case t == nil && p != nil && p.Mode == sts.Testing && h.tlsa == nil:
-		s.c.testing(d, h, s)
-	case t == nil && p == nil && s.conn == s.tcp: // no policy, no TLS: there is nothing to tell
-	default:
-		s.c.report(d, h, s.addr, t)
+	for _, p := range d.policy.all() {
+		if slices.Contains(s.counted, p.domain) {
+			continue
+		}
+		s.counted = append(s.counted, p.domain)
+		if t == nil && s.conn != s.tcp && p.domain != "" {
+			s.remember(p.domain)
+		}
+		switch {
+		case t == nil && p.sts != nil && p.sts.Mode == sts.Testing && h.tlsa == nil:
+			s.testing(p, h)
+		case t == nil && p.sts == nil && s.conn == s.tcp: // no policy, no TLS: there is nothing to tell
+		default:
+			s.c.reportTo(p, h, s.addr, t)
+		}
 	}
 }
 
 // testing counts what a policy in mode testing would have refused.
-func (c *Client) testing(d *destination, h *host, s *session) {
-	p := &d.policy
+func (s *session) testing(p *policy, h *host) {
 	t := &trouble{}
 	switch {
 	case !p.sts.Allows(h.name):
@@ -67,10 +80,9 @@ func (c *Client) testing(d *destination, h *host, s *session) {
 	case s.unverified != nil:
 		t.tls, t.Text = failure(s.unverified), s.unverified.Error()
 	default:
-		c.report(d, h, s.addr, nil)
-		return
+		t = nil
 	}
-	c.report(d, h, s.addr, t)
+	s.c.reportTo(p, h, s.addr, t)
 }
 
 // notFetched counts a policy that could not be had.

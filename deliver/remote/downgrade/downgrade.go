@@ -12,7 +12,8 @@ between may have removed STARTTLS from what the host offered.
 
 A domain is remembered for a month. When TLS is gone its mail waits for a while (remote.downgrade_wait), so that whoever removes
 it must do so for long; after that the memory is given up, with a line in the log, and mail goes in clear. Who knows better
-removes the file. Policies of the domain itself, DANE and MTA-STS, are stricter and come first.
+removes the file. A certificate that was good and is not any more is told, once, and nothing waits for it. Policies of the domain
+itself, DANE and MTA-STS, are stricter and come first.
 */
 package downgrade
 
@@ -63,10 +64,11 @@ func (m *Memory) Open(disk durable.Disk) { m.disk = disk }
 
 func (m *Memory) off() bool { return m.disk == nil || m.Wait == 0 }
 
-// Saw notes that a host of the domain was spoken to under TLS.
-func (m *Memory) Saw(domain string, verified bool) {
+// Saw notes that a host of the domain was spoken to under TLS. Where its certificate was good until a day ago or more, and is not now, lost
+// is when it was so last.
+func (m *Memory) Saw(domain string, verified bool) (lost time.Time) {
 	if m.off() {
-		return
+		return lost
 	}
 	level := "encrypted"
 	if verified {
@@ -76,11 +78,15 @@ func (m *Memory) Saw(domain string, verified bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.of(domain, now)
-	if r.level == level && r.lost.IsZero() && now.Sub(r.seen) < fresh {
-		return
+	if r.lost.IsZero() && now.Sub(r.seen) < fresh && (r.level == level || r.level == "verified") { // some of its hosts may have good ones, others not
+		return lost
+	}
+	if r.level == "verified" && !verified && now.Sub(r.seen) <= remembered {
+		lost = r.seen
 	}
 	*r = record{level: level, seen: now, looked: now}
 	m.save(domain, *r)
+	return lost
 }
 
 // Lost says how long mail for a domain must still wait because TLS, which it had, is gone; 0 is not at all. since is when it was

@@ -69,6 +69,30 @@ func TestMemory(t *testing.T) {
 	m.Close()
 }
 
+// A certificate that was good and is not is told once, and not where some hosts of a domain have good ones and others have not.
+func TestProofLost(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir)
+	m.Saw("example.org", true)
+	if lost := m.Saw("example.org", false); !lost.IsZero() {
+		t.Errorf("on the same day: %s", lost)
+	}
+	m.Close()
+	yesterday := time.Now().Add(-25 * time.Hour).Unix()
+	os.WriteFile(filepath.Join(dir, "example.org"), fmt.Appendf(nil, "pennypost-tls: 1\nlevel: verified\nseen: %d\n", yesterday), 0o644)
+	m = open(t, dir)
+	if lost := m.Saw("example.org", false); lost.Unix() != yesterday {
+		t.Errorf("a day later: %s", lost)
+	}
+	if lost := m.Saw("example.org", false); !lost.IsZero() {
+		t.Errorf("told again: %s", lost)
+	}
+	m.Close()
+	if text, _ := os.ReadFile(filepath.Join(dir, "example.org")); !strings.Contains(string(text), "level: encrypted\n") {
+		t.Errorf("%q", text)
+	}
+}
+
 // Without a wait nothing is remembered.
 func TestOff(t *testing.T) {
 	dir := t.TempDir()

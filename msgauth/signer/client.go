@@ -50,7 +50,7 @@ var errDead = errors.New("the process that signs has ended")
 // is asked once more.
 func (c *Client) Ask(ctx context.Context, r Request) ([]byte, error) {
 	fields, err := c.ask(ctx, r)
-	if errors.Is(err, errDead) {
+	if errors.Is(err, errDead) && ctx.Err() == nil {
 		fields, err = c.ask(ctx, r)
 	}
 	return fields, err
@@ -65,20 +65,7 @@ func (c *Client) ask(ctx context.Context, r Request) ([]byte, error) {
 		return nil, err
 	}
 	wait := make(chan answer, 1)
-	p.mu.Lock()
-	select {
-	case p.waiting <- wait:
-		if err = r.writeTo(p.out); err != nil {
-			p.in.Close() // nobody knows how much of the question was written; what was asked before is still answered
-			err = fmt.Errorf("%w: %w", errDead, err)
-		}
-	case <-p.dead:
-		err = errDead
-	case <-ctx.Done():
-		err = p.late(ctx)
-	}
-	p.mu.Unlock()
-	if err != nil {
+	if err = p.question(ctx, r, wait); err != nil {
 		if errors.Is(err, errDead) { // the next is not to find it dying
 			select {
 			case <-p.dead:
@@ -99,6 +86,31 @@ func (c *Client) ask(ctx context.Context, r Request) ([]byte, error) {
 		}
 	case <-ctx.Done():
 		return nil, p.late(ctx)
+	}
+}
+
+// question writes it down, behind those of others.
+func (p *process) question(ctx context.Context, r Request, wait chan answer) (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil {
+		return p.late(ctx)
+	}
+	select {
+	case p.waiting <- wait:
+		stop := context.AfterFunc(ctx, p.kill) // one that reads no more would hold up all, and for ever
+		if err = r.writeTo(p.out); !stop() && err != nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			p.in.Close() // nobody knows how much of the question was written; what was asked before is still answered
+			err = fmt.Errorf("%w: %w", errDead, err)
+		}
+		return err
+	case <-p.dead:
+		return errDead
+	case <-ctx.Done():
+		return p.late(ctx)
 	}
 }
 

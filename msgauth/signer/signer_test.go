@@ -147,6 +147,24 @@ func TestHangs(t *testing.T) {
 	<-c.process.dead
 }
 
+// Nor does one that reads nothing hold anybody up, though the question does not fit into the pipe.
+func TestReadsNothing(t *testing.T) {
+	c := client(t, "hang")
+	var wait sync.WaitGroup
+	for range 3 {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			if _, err := c.Ask(ctx, Request{Domain: "a.example", Digest: digest(strings.Repeat("x", 300_000))}); err == nil {
+				t.Error("an answer")
+			}
+		}()
+	}
+	wait.Wait()
+}
+
 // At a socket it is the same.
 func TestSocket(t *testing.T) {
 	socket := t.TempDir() + "/sign"

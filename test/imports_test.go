@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -191,6 +192,36 @@ func TestImports(t *testing.T) {
 				if in(dep, l.without) && (dep != "net/http" || !in(program, speakHTTP)) {
 					t.Errorf("%s links %s and has no use for it", program, dep)
 				}
+			}
+		}
+	}
+}
+
+// lacking say which functions a program must not contain although it imports their package: the linker leaves out what nothing calls.
+var lacking = []struct {
+	program string
+	without []string
+	why     string
+}{
+	{"maillogin", []string{"crypto/argon2.IDKey", "crypto/bcrypt.CompareHashAndPassword", "crypto/scrypt.Key", "login.shaCrypt", "login.(*Checker)", "login.ReadCredentials", "login.ParseCredential", "login.(*State)"},
+		"who speaks with strangers has no code that reads a credential or compares a password"},
+}
+
+func TestLacking(t *testing.T) {
+	for _, l := range lacking {
+		file := filepath.Join(t.TempDir(), l.program)
+		build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", file, "pennypost/cmd/"+l.program)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		symbols, err := exec.Command("go", "tool", "nm", file).Output()
+		if err != nil || !strings.Contains(string(symbols), "pennypost/login.(*Client).Check") {
+			t.Fatalf("%s: its symbols cannot be read: %v", l.program, err)
+		}
+		for _, function := range l.without {
+			if strings.Contains(string(symbols), function) {
+				t.Errorf("%s contains %s: %s", l.program, function, l.why)
 			}
 		}
 	}

@@ -28,9 +28,9 @@ var said = []struct{ what, text string }{
 	{"alice with bob's", "check imap 192.0.2.9 alice@example.org bob@example.org through%20the%202"},
 	{"bob with his, for mail he sends", "check smtp 192.0.2.9 - bob@example.org through%20the%202"},
 	{"EXTERNAL without a certificate", "start imap 192.0.2.9 EXTERNAL certificate=00"},
-	{"a program as uma", "imapd 2001 2001 uma /home/uma"},
+	{"a program as uma", "imapd 2101 2101 uma /home/uma"},
 	{"a program as root", "imapd 0 0 root /root"},
-	{"another program", "sh 2001 2001 uma /home/uma"},
+	{"another program", "sh 2101 2101 uma /home/uma"},
 	{"an order", "deliver 1 0fk2v9qk3x7m2c-a attempt=1 repeat=0 site=local rcpt=1:alice@example.org"},
 	{"nonsense", strings.Repeat("x", 4000)},
 }

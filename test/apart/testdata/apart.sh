@@ -40,7 +40,7 @@ mailuser domain add example.org >/dev/null
 mailuser domain add unix.example >/dev/null
 >/etc/pennypost/domains/unix.example/system
 groupadd -g 3000 team
-useradd -m -u 2001 -s /bin/bash -G team uma
+useradd -m -u 2101 -s /bin/bash -G team uma
 echo "looking glass 1" | mailuser user add alice@example.org --stdin >/dev/null
 echo "through the 2" | mailuser user add bob@example.org --stdin >/dev/null
 mkdir -p /etc/pennypost/domains/unix.example/users/uma

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,11 +30,20 @@ type checker struct {
 
 // Check is maildemo check: a lab of its own, the facts, an error if one of them is not so.
 func Check(out io.Writer, keep bool) error {
-	dir, err := os.MkdirTemp("", "maildemo-")
-	if err != nil {
-		return err
+	dir := os.Getenv(inside)
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "maildemo-"); err != nil {
+			return err
+		}
 	}
-	l, err := build(dir, lab.FreeBase())
+	apart, why := ownUsers(dir)
+	if apart {
+		fmt.Fprintln(out, "as installed, each program under its own uid")
+	} else {
+		fmt.Fprintln(out, form(apart, why))
+	}
+	l, err := build(dir, lab.FreeBase(), apart)
 	if l != nil {
 		defer l.Down()
 	}
@@ -41,13 +51,17 @@ func Check(out io.Writer, keep bool) error {
 		return err
 	}
 	c := &checker{lab: l, here: l.Host(here), there: l.Host(there), out: out, begun: time.Now()}
+	all := facts
+	if apart {
+		all = append(slices.Clone(apartFacts), facts...)
+	}
 	c.judge(fact{"every port of both hosts answers", func(c *checker) error { return c.lab.Up() }})
 	if c.failed == 0 {
-		for _, f := range facts {
+		for _, f := range all {
 			c.judge(f)
 		}
 	}
-	total := len(facts) + 1
+	total := len(all) + 1
 	if c.failed > 0 {
 		fmt.Fprintf(out, "%d of %d facts are not so; the files are in %s\n", c.failed, total, dir)
 		return fmt.Errorf("check failed")
@@ -511,6 +525,9 @@ func imapIdle(c *checker) error {
 	}{
 		{func() error {
 			if err := os.WriteFile(file("tmp/1.shell"), []byte("Subject: waiting\n\nhere\n"), 0o600); err != nil {
+				return err
+			}
+			if err := lab.Adopt(file("tmp/1.shell")); err != nil {
 				return err
 			}
 			return os.Rename(file("tmp/1.shell"), file("new/1.shell"))

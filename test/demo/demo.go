@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,11 +39,16 @@ type Options struct {
 	Out    io.Writer
 }
 
-// build makes the lab of the demo; nothing runs yet.
-func build(dir string, base int) (*lab.Lab, error) {
+// build makes the lab of the demo, in the simple form, where one uid runs everything, or with each program apart; nothing runs yet.
+func build(dir string, base int, apart bool) (*lab.Lab, error) {
 	bin, err := lab.Bin()
 	if err != nil {
 		return nil, err
+	}
+	if apart {
+		if bin, err = programs(bin, dir); err != nil {
+			return nil, err
+		}
 	}
 	l, err := lab.New(dir, bin, base)
 	if err != nil {
@@ -52,10 +59,19 @@ func build(dir string, base int) (*lab.Lab, error) {
 		if err != nil {
 			return l, err
 		}
+		h.Apart = apart
 		if err := errors.Join(h.AddAlias("team", "alice", "bob"), h.AddAlias("postmaster", "alice")); err != nil {
 			return l, err
 		}
 		if err := errors.Join(h.Judge(), l.Protect(name)); err != nil {
+			return l, err
+		}
+	}
+	if apart {
+		if err := l.Host(here).AddUnix(lab.Unix{Domain: unixHost, Users: []string{carol}, PAM: pam()}); err != nil {
+			return l, err
+		}
+		if err := l.DNS.Load(unixHost + " MX 10 mx." + here); err != nil {
 			return l, err
 		}
 	}
@@ -68,9 +84,15 @@ func Up(o Options) error {
 	if o.Detach {
 		return detach(o)
 	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return err
+	}
+	apart, why := ownUsers(dir)
+	fmt.Fprintln(o.Out, form(apart, why))
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	l, err := build(o.Dir, o.Base)
+	l, err := build(dir, o.Base, apart)
 	if l != nil {
 		defer l.Down()
 	}
@@ -94,6 +116,18 @@ func Up(o Options) error {
 	<-ended
 	fmt.Fprintln(o.Out, "\nstopping")
 	return nil
+}
+
+// form says which of the two forms this is.
+func form(apart bool, why string) string {
+	if apart {
+		return "As installed: each program has its own uid, and only become is root's. The users are in this demo only:"
+	}
+	me := fmt.Sprintf("uid %d", os.Getuid())
+	if u, err := user.Current(); err == nil {
+		me = u.Username
+	}
+	return "The simple form: " + me + " runs everything; " + why + "."
 }
 
 // detach starts maildemo up again in a session of its own and returns when every port answers.
@@ -184,7 +218,7 @@ func Env(o Options) error {
 		set(h.prefix+"MAILDIR_ALICE", filepath.Join(host, "mail", h.name, "alice/Maildir"))
 		set(h.prefix+"MAILDIR_BOB", filepath.Join(host, "mail", h.name, "bob/Maildir"))
 		pids := lab.Pids(dir, h.name)
-		for _, program := range []string{"smtpd", "queue-run", "queue-pickup", "pop3d", "imapd", "deliver-local", "deliver-remote"} {
+		for _, program := range append(slices.Clone(victims), guards...) {
 			pid := ""
 			if pids[program] != 0 {
 				pid = fmt.Sprint(pids[program])
@@ -192,6 +226,11 @@ func Env(o Options) error {
 			set(h.prefix+"PID_"+strings.ToUpper(strings.ReplaceAll(program, "-", "_")), pid)
 		}
 	}
+	maildir := ""
+	if lab.ApartAt(dir) {
+		maildir = filepath.Join(dir, "home", carol, "Maildir")
+	}
+	set("MAILDIR_CAROL", maildir)
 	set("CA", filepath.Join(dir, "ca/ca.pem"))
 	set("DNS", lab.DNSAt(dir))
 	set("PID_MAILDEMO", fmt.Sprint(lab.RunningAt(dir)))

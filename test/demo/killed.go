@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,9 @@ var acknowledged *flow
 // victims are killed in turn, on both hosts.
 var victims = []string{"smtpd", "queue-run", "deliver-local", "deliver-remote", "pop3d", "imapd", "queue-pickup"}
 
+// guards are killed too where they are programs of their own, in front of the others.
+var guards = []string{"maillogin", "mailauthd", "become", "mailgetent", "pamcheck", "mailkey"}
+
 // send submits message after message until stop is closed: to bob here, to bob of the other host, and by way of the MX.
 func (f *flow) send(c *checker, name string, stop chan struct{}) {
 	for n := 0; ; n++ {
@@ -38,7 +42,11 @@ func (f *flow) send(c *checker, name string, stop chan struct{}) {
 		mark := fmt.Sprintf("%s%s-%d-", c.mark(), name, n)
 		var err error
 		var maildir string
-		switch n % 3 {
+		kinds := 3
+		if c.here.Apart {
+			kinds = 4
+		}
+		switch n % kinds {
 		case 0:
 			maildir = c.here.Maildir("bob")
 			err = lab.Send(c.here.Addr("SMTP"), "carol@"+elsewhere, "bob@"+here, lab.Letter("carol@"+elsewhere, "bob@"+here, "flow", mark))
@@ -48,6 +56,9 @@ func (f *flow) send(c *checker, name string, stop chan struct{}) {
 		case 2:
 			maildir = c.here.Maildir("alice")
 			_, err = c.here.Sendmail("To: alice@"+here+"\nSubject: flow\n\n"+mark+"\n", "-t", "-oi", "-f", "alice@"+here)
+		case 3:
+			maildir = c.carols()
+			err = lab.Send(c.here.Addr("SMTP"), "carol@"+elsewhere, carol+"@"+unixHost, lab.Letter("carol@"+elsewhere, carol+"@"+unixHost, "flow", mark))
 		}
 		if err == nil { // else nothing was promised: the server died in the middle
 			f.mu.Lock()
@@ -80,9 +91,16 @@ func killed(c *checker) error {
 
 // killAll kills every victim on both hosts and waits until each runs again under another pid.
 func (c *checker) killAll() error {
-	for _, name := range victims {
+	all := victims
+	if c.here.Apart {
+		all = append(slices.Clone(victims), guards...)
+	}
+	for _, name := range all {
 		for _, h := range c.lab.Hosts {
 			pid := lab.Pids(c.lab.Dir, h.Name)[name]
+			if slices.Contains(guards, name) && h.Program(name) == nil {
+				continue // of no use there
+			}
 			if pid == 0 {
 				if name == "deliver-remote" && h == c.there {
 					continue // that host has sent nothing: a worker that was not needed was perhaps not started
@@ -142,7 +160,7 @@ func (c *checker) kick() {
 // count is how often each message of the flow is in each Maildir: by Maildir and mark.
 func (c *checker) count() (map[string]int, error) {
 	counts := map[string]int{}
-	for _, maildir := range []string{c.here.Maildir("bob"), c.here.Maildir("alice"), c.there.Maildir("bob")} {
+	for _, maildir := range []string{c.here.Maildir("bob"), c.here.Maildir("alice"), c.there.Maildir("bob"), c.carols()} {
 		mails, err := lab.Mails(maildir)
 		if err != nil {
 			return nil, err
@@ -171,16 +189,20 @@ func nothingTwice(c *checker) error {
 }
 
 func nothingHalf(c *checker) error {
+	maildirs := []string{c.carols()}
 	for _, h := range c.lab.Hosts {
 		for _, user := range h.Users {
-			mails, err := lab.Mails(h.Maildir(user))
-			if err != nil {
-				return err
-			}
-			for file, text := range mails {
-				if !strings.Contains(filepath.Base(file), fmt.Sprintf(",S=%d,", len(text))) || !strings.Contains(text, "\n\n") {
-					return fmt.Errorf("%s has %d octets: %.100q", file, len(text), text)
-				}
+			maildirs = append(maildirs, h.Maildir(user))
+		}
+	}
+	for _, maildir := range maildirs {
+		mails, err := lab.Mails(maildir)
+		if err != nil {
+			return err
+		}
+		for file, text := range mails {
+			if !strings.Contains(filepath.Base(file), fmt.Sprintf(",S=%d,", len(text))) || !strings.Contains(text, "\n\n") {
+				return fmt.Errorf("%s has %d octets: %.100q", file, len(text), text)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"pennypost/test/lab"
@@ -51,6 +52,11 @@ func reported(c *checker) error {
 func (c *checker) report(h *lab.Host, in string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(c.lab.Bin, "mailreport"), append([]string{"-c", h.Config()}, args...)...)
 	cmd.Stdin = strings.NewReader(in)
+	as, err := h.As("mailreport")
+	if err != nil {
+		return "", err
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -28,6 +28,8 @@ type Host struct {
 	Dir   string
 	Web   bool // mailwebd serves its pages
 	Split bool // maillogin and mailauthd stand in front of imapd and pop3d, and nobody else reads credentials
+	Apart bool // Split, and each program runs under its own uid, as installed: we are root, and this machine has the users of package uids
+	Unix  *Unix
 
 	Programs []*Program
 	lab      *Lab
@@ -114,7 +116,10 @@ func node(ip string) string {
 
 // AddUser makes the account, as domains(5) has it: a directory, and a credential in it.
 func (h *Host) AddUser(user string) error {
-	dir := filepath.Join(h.etc("domains"), h.Name, "users", user, "credentials")
+	return credential(filepath.Join(h.etc("domains"), h.Name, "users", user, "credentials"))
+}
+
+func credential(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -191,7 +196,7 @@ func (h *Host) writeConfig() error {
 	set("smtpd.trust", quote("trust"))
 	for _, s := range Services {
 		key := s.Key
-		if program, name, _ := strings.Cut(key, "."); h.Split && program != "smtpd" {
+		if program, name, _ := strings.Cut(key, "."); (h.Split || h.Apart) && program != "smtpd" {
 			key = "maillogin." + name
 		}
 		set(key, "["+quote(h.Addr(s.Name))+"]")
@@ -200,6 +205,11 @@ func (h *Host) writeConfig() error {
 		set("login.socket", quote(filepath.Join(h.Dir, "run/login.sock")))
 		for _, program := range []string{"imapd", "pop3d"} {
 			set(program+".sessions", quote(filepath.Join(h.Dir, "run", program+".sock")))
+		}
+	}
+	if h.Apart {
+		for key, value := range h.sockets() {
+			set(key, value)
 		}
 	}
 	for key, value := range h.Keys {
@@ -235,23 +245,23 @@ func (h *Host) up() error {
 		return err
 	}
 	h.lab.log = append(h.lab.log, log)
-	daemons := Daemons
-	if h.Split {
-		daemons = append([]string{"mailauthd"}, append(daemons, "maillogin")...)
+	if h.Apart {
+		if err := h.apart(); err != nil {
+			return err
+		}
 	}
-	if h.Web {
-		daemons = append(daemons[:len(daemons):len(daemons)], "mailwebd")
-	}
-	for _, name := range daemons {
+	for _, daemon := range h.daemons() {
+		name := daemon[0]
 		file := filepath.Join(h.lab.Bin, name)
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("%w: run make build", err)
 		}
 		p := &Program{Name: name, Host: h.Name, log: log, done: make(chan struct{}), onStart: h.lab.writePids}
-		p.argv = append(append([]string{}, h.lab.Wrap...), file, "-c", h.Config())
-		if name == "mailwebd" {
-			p.argv = append(p.argv, "--listen", "https="+h.web())
+		if p.as, err = h.As(name); err != nil {
+			return err
 		}
+		p.argv = append(append([]string{}, h.lab.Wrap...), file, "-c", h.Config())
+		p.argv = append(p.argv, daemon[1:]...)
 		p.env = os.Environ()
 		h.Programs = append(h.Programs, p)
 		h.lab.mu.Lock()

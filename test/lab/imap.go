@@ -28,7 +28,7 @@ func (h *Host) IMAP(user string) (*IMAP, error) {
 	if err != nil {
 		return nil, err
 	}
-	return LoginIMAP(conn, user+"@"+h.Name)
+	return LoginIMAP(conn, h.account(user))
 }
 
 // LoginIMAP is an IMAP session on the connection, logged in.

@@ -1,6 +1,6 @@
 /*
 Package lab runs mail hosts on one machine for the demo, the tests and the benchmarks: 127.0.0.1 is one host, 127.0.0.2 the next,
-and no packet leaves the machine. No root is needed.
+and no packet leaves the machine. No root is needed; for root, a host may run as it is installed, each program under its own uid (Host.Apart).
 
 	DIR/
 	    lab              base port, addresses and the pid of the lab that is up        written by Up
@@ -12,6 +12,7 @@ and no packet leaves the machine. No root is needed.
 	        mail/        DOMAIN/USER/Maildir; like /var/mail/pennypost
 	        state/ run/  like /var/lib/pennypost and /run/pennypost
 	        log          what all its programs said, in one file
+	    home/carol/      the home of a Unix user                                        made by AddUnix
 
 Every port is Base plus the one the standards give: with Base 10000, SMTP is 10025. A program that dies is started again. When
 the lab is killed its programs end with it; the directory can be brought up again and no mail is missing.
@@ -74,6 +75,12 @@ func New(dir, bin string, base int) (*Lab, error) {
 // Up starts the programs of every host and returns when all their ports answer.
 func (l *Lab) Up() error {
 	state := fmt.Sprintf("pid %d\nbase %d\ndns %s\n", os.Getpid(), l.Base, l.DNS.Addr())
+	for _, h := range l.Hosts {
+		if h.Apart {
+			state += "form apart\n"
+			break
+		}
+	}
 	if err := os.WriteFile(l.file("lab"), []byte(state), 0o644); err != nil {
 		return err
 	}
@@ -154,6 +161,9 @@ func ReadyAt(dir string) bool { return RunningAt(dir) != 0 && stateAt(dir)["read
 
 // DNSAt is the name server of the lab in dir.
 func DNSAt(dir string) string { return stateAt(dir)["dns"] }
+
+// ApartAt reports whether the programs of the lab in dir run under uids of their own.
+func ApartAt(dir string) bool { return stateAt(dir)["form"] == "apart" }
 
 // BaseAt is the base port of the lab in dir.
 func BaseAt(dir string) (int, error) {

@@ -46,11 +46,19 @@ func (h *Host) SubmitAs(user, password, to, text string) error {
 	if err := c.StartTLS(&tls.Config{ServerName: "mx." + h.Name, RootCAs: h.lab.CA.Pool()}); err != nil {
 		return err
 	}
-	from := user + "@" + h.Name
+	from := h.account(user)
 	if err := c.Auth(plainAuth{from, password}); err != nil {
 		return err
 	}
 	return transact(c, from, to, text)
+}
+
+// account is a user of the host's own domain, or of the domain that is named with him.
+func (h *Host) account(user string) string {
+	if strings.Contains(user, "@") {
+		return user
+	}
+	return user + "@" + h.Name
 }
 
 // plainAuth is AUTH PLAIN; the one of net/smtp wants the server's name to be the address we dialled.
@@ -199,7 +207,7 @@ func (h *Host) POP(user string) (*POP, error) {
 		p.Close()
 		return nil, err
 	}
-	for _, command := range []string{"USER " + user + "@" + h.Name, "PASS " + Password} {
+	for _, command := range []string{"USER " + h.account(user), "PASS " + Password} {
 		if _, err := p.Do(command); err != nil {
 			p.Close()
 			return nil, err

@@ -18,6 +18,7 @@ type Program struct {
 	Host string // whose it is
 	argv []string
 	env  []string
+	as   *syscall.Credential // nil: as we are
 	log  io.Writer
 
 	mu       sync.Mutex
@@ -95,7 +96,7 @@ func (p *Program) once() error {
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, p.log, p.log
 	// If the lab itself is killed nothing of it stays behind. A group of its own: Ctrl-C is for the lab, which then stops
 	// its programs in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true, Credential: p.as}
 	p.mu.Lock()
 	if p.stopping {
 		p.mu.Unlock()

@@ -126,4 +126,7 @@ func TestFlagsFirst(t *testing.T) {
 	}
 }
 
-func init() { confined = func(*config.Config, ...string) error { return nil } }
+func init() {
+	confined = func(*config.Config, ...string) error { return nil }
+	confinedSend = func(*config.Config, bool) error { return nil }
+}

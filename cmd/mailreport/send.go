@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pennypost/internal/config"
+	"pennypost/internal/confine"
 	"pennypost/internal/dns"
 	"pennypost/internal/escape"
 	"pennypost/mailreport"
@@ -36,9 +37,21 @@ func sendCommand(asJSON cli.Flag) *cli.Command {
 	}}
 }
 
+// confinedSend gives up what sending does not need; tests, which are one process, keep it.
+var confinedSend = func(conf *config.Config, anothers bool) error {
+	name := "mailreport send"
+	if anothers {
+		name = "mailreport send by another program"
+	}
+	return confine.Program(name, conf, nil)
+}
+
 // sender is what mail.toml says.
 func sender(c *cli.Context) (*send.Sender, error) {
 	conf, err := config.Load(c.Path("config"), "report", "dns", "remote", "tls")
+	if err == nil {
+		err = confinedSend(conf, c.Path("sendmail") != "")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,11 @@ func TestPrograms(t *testing.T) {
 		{"maillogin", "/etc/pennypost/tls", "r"},
 		{"queue-pickup", "/var/spool/pennypost/drop/new", "w"},
 		{"mailcert", "/etc/pennypost/tls", "w"},
+		{"mailreport send", "/var/lib/pennypost/reports/dmarc", "w"},
+		{"mailreport send", "/var/lib/pennypost/reports/sent", "w"},
+		{"mailreport send", "/var/spool/pennypost/drop/new", "w"},
+		{"mailreport send", "/var/spool/pennypost/in/mx/tmp", ""},
+		{"mailreport send", "/var/mail/pennypost", ""},
 	} {
 		r, may := Of(row.program, c), ""
 		switch {

@@ -42,7 +42,11 @@ var needs = map[string]func(*config.Config) Rights{
 	"mailcert": func(c *config.Config) Rights {
 		return Rights{AllPorts: true, Write: around(c.TLS.Certificates...)}.add(asks(c))
 	},
-	"mailcert with a hook": func(*config.Config) Rights { return Rights{AllPorts: true, AllFiles: true, AllExec: true} },
+	"mailreport send": func(c *config.Config) Rights { // sendmail does what its user may; web servers for reports are where DNS says
+		return Rights{AllPorts: true}.add(asks(c)).add(beside())
+	},
+	"mailreport send by another program": func(*config.Config) Rights { return Rights{AllPorts: true, AllFiles: true, AllExec: true} },
+	"mailcert with a hook":               func(*config.Config) Rights { return Rights{AllPorts: true, AllFiles: true, AllExec: true} },
 }
 
 // Of are the rights of a program.

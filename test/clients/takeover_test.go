@@ -401,3 +401,95 @@ func (o *takeover) uidl(conn net.Conn, err error) []string {
 	p.PrintfLine("QUIT")
 	return lines
 }
+
+// The same with mutt on the Maildir all the while: one process, started under Dovecot, that goes on under imapd. What it changes is seen by the
+// others under either server, and nobody fetches anything again.
+func TestTakeoverMutt(t *testing.T) {
+	for _, program := range []string{"mutt", "script"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	o := newTakeover(t)
+	o.fill()
+	if _, err := exec.LookPath("mbsync"); err == nil {
+		o.readers = append(o.readers, o.isync())
+	}
+	o.readers = append(o.readers, o.thunderbird())
+	o.look("Dovecot", -1)
+
+	c := newClient(t)
+	rc := c.file("muttrc", fmt.Sprintf("set folder=%s record=\"\" mbox_type=Maildir mark_old=no delete=yes quit=yes move=no wait_key=no resolve=no wrap_search=yes mail_check=1 timeout=1\n", c.home))
+	mutt := exec.Command("script", "-qec", "TERM=xterm exec mutt -F "+rc+" -f "+o.dovecot.Maildir("olga"), "/dev/null")
+	mutt.Env = append(os.Environ(), "HOME="+c.home, "LC_ALL=C.UTF-8")
+	keys, err := mutt.StdinPipe()
+	if err == nil {
+		err = mutt.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- mutt.Wait() }()
+	t.Cleanup(func() {
+		mutt.Process.Kill()
+		keys.Close()
+	})
+	// flag has mutt flag a message. It drops keys when it is told that others were at the Maildir: then it is asked again.
+	flag := func(name string) {
+		t.Helper()
+		for range 15 {
+			fmt.Fprintf(keys, "\x07/~s %s$\nw!$", name)
+			for range 20 {
+				if files, _, _ := lab.Find(0, o.dovecot.Maildir("olga"), "body of "+name+"\n", 1); len(files) == 1 && strings.Contains(files[0][strings.LastIndexByte(files[0], ':')+1:], "F") {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			select {
+			case err := <-ended:
+				t.Fatalf("mutt is over: %v", err)
+			default:
+			}
+		}
+		t.Fatalf("mutt does not flag %s", name)
+	}
+	uids := map[string]string{"letter-1": "2", "letter-4": "5", "letter-5": "6"}
+	flagged := func(where string, seen map[string]view, names ...string) {
+		t.Helper()
+		for reader, what := range map[string][2]string{"thunderbird": {`"INBOX"`, `\Flagged`}, "mbsync": {"INBOX", "F"}} { // as it has it
+			for _, name := range names {
+				if boxes, there := seen[reader]; there && !strings.Contains(strings.Join(boxes[what[0]].Flags[uids[name]], " "), what[1]) {
+					t.Errorf("%s: %s sees no flag of %s: %v", where, reader, name, boxes)
+				}
+			}
+		}
+	}
+	flag("letter-1")
+	before := o.look("Dovecot and mutt", 0)
+	flagged("Dovecot and mutt", before, "letter-1")
+
+	o.dovecot.Stop()
+	flag("letter-4") // nobody serves
+	if err := o.lab.Up(); err != nil {
+		t.Fatal(err)
+	}
+	o.proxy.to(o.atOurs)
+	now := o.look("imapd and mutt", 0)
+	flagged("imapd and mutt", now, "letter-1", "letter-4")
+	flag("letter-5")
+	flagged("imapd and mutt, later", o.look("imapd and mutt, later", 0), "letter-1", "letter-4", "letter-5")
+	for _, r := range o.readers {
+		for name, box := range before[r.name] {
+			if got := now[r.name][name]; got.Validity != box.Validity || got.Next != box.Next || len(got.Flags) != len(box.Flags) {
+				t.Errorf("%s sees in %s\n%+v, before it was\n%+v", r.name, name, got, box)
+			}
+		}
+	}
+	fmt.Fprint(keys, "\x07x")
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("mutt does not end")
+	}
+}

@@ -59,6 +59,8 @@ type Folder struct {
 	deadSize   int64
 	floor      uint64
 	learnt     int      // sizes, dates and places in the cache found out since the last snapshot
+	cacheSize  int64    // octets of mb-cache when we last wrote to it
+	cacheFine  int64    // of it that need no reclaim
 	blank      bool     // flags are not known yet: the first scan after a rebuild fills them in
 	spent      bool     // UIDs have run out
 	skipped    []string // see Skipped

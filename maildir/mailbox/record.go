@@ -320,6 +320,7 @@ func (r *Reader) write() {
 		atomic.StoreInt64(&p.c.cache[p.j], start+int64(p.at))
 	}
 	f.learnt += len(r.places)
+	f.cacheSize = start + int64(len(r.buf))
 }
 
 // Close writes what was parsed, and where it is, if that was much.
@@ -332,6 +333,7 @@ func (r *Reader) Close() {
 	}
 	if r.filled > 0 {
 		r.v.folder.saveLearnt()
+		r.v.folder.reclaim()
 	}
 }
 

@@ -84,16 +84,17 @@ type Checker struct {
 	State        *State        // what is remembered for all processes; nil: nothing is
 	Warn         func(what string, err error)
 
-	once   sync.Once
-	slots  chan struct{}
-	known  known
-	pad    time.Duration // answers of SCRAM come at its multiples
-	secret [32]byte
-	guard  guard
-	recent recent
-	empty  Credential                             // what a missing name is compared with
-	runs   func(phc string, password string) bool // verify; tests count it
-	now    func() time.Time
+	once     sync.Once
+	slots    chan struct{}
+	known    known
+	accounts accounts
+	pad      time.Duration // answers of SCRAM come at its multiples
+	secret   [32]byte
+	guard    guard
+	recent   recent
+	empty    Credential                             // what a missing name is compared with
+	runs     func(phc string, password string) bool // verify; tests count it
+	now      func() time.Time
 }
 
 // Sections are those of mail.toml(5) that FromConfig needs.
@@ -182,7 +183,7 @@ func (c *Checker) attempt(ctx context.Context, r Request, who finding, verify fu
 		return nil, err
 	}
 	k, err := verify(who)
-	if err == nil && (who.account == nil || !k.Allows(r, c.now()) || !k.actsAs(who)) {
+	if err == nil && (who.account == nil || !k.Allows(r, c.now()) || !k.actsAs(who) || k.Name != pamName && who.owner.Unix != nil && !c.goodAccount(who.owner.Unix.Name)) {
 		err = ErrCredentials
 	}
 	switch {

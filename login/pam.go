@@ -3,6 +3,8 @@ package login
 import (
 	"context"
 	"strings"
+	"sync"
+	"time"
 
 	pam "pennypost/pamcheck/ask"
 )
@@ -49,6 +51,46 @@ func (c *Checker) unixPassword(ctx context.Context, r Request, who finding, no e
 		return k, nil
 	}
 	return k, no
+}
+
+// accountTime is how long what PAM says of an account holds: an account that ends, ends its sessions within a minute (S115, S122).
+const accountTime = 30 * time.Second
+
+// accounts are what PAM said of accounts of late.
+type accounts struct {
+	mu   sync.Mutex
+	good map[string]verdict
+}
+
+type verdict struct {
+	good bool
+	at   time.Time
+}
+
+// goodAccount reports whether PAM has nothing against the account of a Unix user who logs in with a device, or has logged in. What cannot be found out now ends nothing.
+func (c *Checker) goodAccount(name string) bool {
+	now := c.now()
+	c.accounts.mu.Lock()
+	v, known := c.accounts.good[name]
+	if known = known && now.Sub(v.at).Abs() < accountTime; !known {
+		if c.accounts.good == nil || len(c.accounts.good) > maxKnown {
+			c.accounts.good = map[string]verdict{}
+		}
+		v = verdict{true, now} // for who asks meanwhile
+		c.accounts.good[name] = v
+	}
+	c.accounts.mu.Unlock()
+	if known || !c.asksPAM() {
+		return v.good
+	}
+	good, err := pam.Ask(context.Background(), c.PAM, pam.Question{Name: name, Account: true})
+	if err != nil || good {
+		return true
+	}
+	c.accounts.mu.Lock()
+	defer c.accounts.mu.Unlock()
+	c.accounts.good[name] = verdict{false, now}
+	return false
 }
 
 // hasMain reports whether a Unix user has a main password of ours; one that cannot be read now may be there.

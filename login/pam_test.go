@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"pennypost/internal/domains"
 	"pennypost/internal/passwd"
@@ -47,9 +48,12 @@ func fakePAM(t *testing.T, secret map[string]string) (socket string, asked func(
 			n, _ := c.Read(b)
 			q, err := pam.Parse(b[:n])
 			mu.Lock()
-			names = append(names, q.Name)
-			mu.Unlock()
+			if !q.Account {
+				names = append(names, q.Name)
+			}
 			switch {
+			case q.Account:
+				c.Write([]byte(map[bool]string{true: "yes", false: "no"}[secret[q.Name] != "" && secret[q.Name+" expired"] == ""]))
 			case err != nil || q.Name == "late":
 				c.Write([]byte("later LDAP%20is%20down"))
 			case secret[q.Name] == q.Password:
@@ -57,6 +61,7 @@ func fakePAM(t *testing.T, secret map[string]string) (socket string, asked func(
 			default:
 				c.Write([]byte("no"))
 			}
+			mu.Unlock()
 			c.Close()
 		}
 	}()
@@ -124,6 +129,47 @@ func TestUnixPasswords(t *testing.T) {
 	for _, name := range c.Offers(true, false) {
 		if scramOf(name) != nil {
 			t.Error(name, "is offered, and would fail for Unix users")
+		}
+	}
+}
+
+// S115, S122: a Unix user who is removed, whose account expires, or whose name another has, loses the sessions and the devices within a minute.
+func TestS122UnixAccountEnds(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.MkdirAll(dir+"/example.org/users/bob/credentials", 0o755))
+	must(t, os.WriteFile(dir+"/example.org/system", nil, 0o644))
+	phone, err := New("phone", "looking glass", cheap)
+	must(t, err)
+	must(t, os.WriteFile(dir+"/example.org/users/bob/credentials/phone", []byte(phone.String()), 0o640))
+	for _, password := range []string{"secret", "looking glass"} { // of the system, of a device
+		for what, end := range map[string]func(unixPeople, map[string]string){
+			"goes on": nil,
+			"expired": func(_ unixPeople, secret map[string]string) { secret["bob expired"] = "yes" },
+			"removed": func(people unixPeople, secret map[string]string) { delete(people, "bob") },
+			"another": func(people unixPeople, _ map[string]string) {
+				people["bob"] = &passwd.User{Name: "bob", UID: 2999, GID: 2000, Home: "/home/bob"}
+			},
+		} {
+			secret := map[string]string{"bob": "secret"}
+			socket, _ := fakePAM(t, secret)
+			people := unixPeople{"bob": {Name: "bob", UID: 2001, GID: 2000, Home: "/home/bob"}}
+			now := time.Now()
+			c := &Checker{PAM: socket, Params: cheap, now: func() time.Time { return now }, Domains: domains.Open(dir, domains.Settings{DefaultDomain: "example.org",
+				MailPath: "/mail/%u", Unix: people, UnixPath: "~/Maildir"})}
+			id, err := c.Check(context.Background(), Request{Service: "imap", Authcid: "bob", Password: password})
+			if err != nil || !c.Still(id.token) {
+				t.Fatalf("%s: %v", password, err)
+			}
+			if end != nil {
+				end(people, secret)
+			}
+			now = now.Add(accountTime + time.Second)
+			if got := c.Still(id.token); got != (end == nil) {
+				t.Errorf("%s, %s: the session goes on is %v", password, what, got)
+			}
+			if _, err := c.Check(context.Background(), Request{Service: "imap", Authcid: "bob", Password: password}); what == "expired" && password != "secret" && err != ErrCredentials {
+				t.Errorf("a device of an account that has expired: %v", err)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ func (id *Identity) Token() string { return id.token }
 
 // stamp is all that a login can be judged by later: whose credential, which account, for what and from where.
 func stamp(r Request, who finding, k Credential) string {
-	words := []string{who.owner.User + "@" + who.owner.Domain, k.Name, k.of, who.account.User + "@" + who.account.Domain, r.Service, ipOf(r.Remote)}
+	words := []string{who.owner.User + "@" + who.owner.Domain, k.Name, k.of, who.account.User + "@" + who.account.Domain, r.Service, ipOf(r.Remote), uidOf(who.account)}
 	var b []byte
 	for i, w := range words {
 		if i > 0 {
@@ -39,11 +40,19 @@ func stamp(r Request, who finding, k Credential) string {
 	return string(b)
 }
 
+// uidOf is the uid of a Unix user: who has the name later, or has only a directory left by it, is another.
+func uidOf(a *domains.Account) string {
+	if a.Unix == nil {
+		return ""
+	}
+	return strconv.FormatUint(uint64(a.Unix.UID), 10)
+}
+
 // Still reports whether the credential is there as it was, and good for the session. What cannot be read now ends nothing.
 func (c *Checker) Still(token string) bool {
 	c.once.Do(c.setup)
 	words := strings.Split(token, " ")
-	if len(words) != 6 {
+	if len(words) != 7 {
 		return false
 	}
 	for i := range words {
@@ -62,11 +71,14 @@ func (c *Checker) Still(token string) bool {
 			return false
 		}
 	}
+	if uidOf(who.account) != words[6] || who.owner.Unix != nil && !c.goodAccount(who.owner.Unix.Name) {
+		return false
+	}
 	if len(c.Program) > 0 {
 		return words[1] == checkpasswordName // it cannot be asked without a password
 	}
 	if words[1] == pamName && who.owner.Unix != nil {
-		return !c.hasMain(who) // as long as there is such a user
+		return !c.hasMain(who)
 	}
 	all, err := ReadCredentials(who.owner.Dir)
 	i := slices.IndexFunc(all, func(k Credential) bool { return k.Name == words[1] })

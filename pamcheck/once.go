@@ -18,8 +18,9 @@ const mostOnce = 1200
 
 // Once is the checkpassword form (https://cr.yp.to/checkpwd/interface.html): name, password and time stamp on descriptor 3, each with a
 // NUL behind it. If the password is right it becomes the program in args, where there is one, with USER, HOME and SHELL set; as who it is
-// started, for to become another takes root.
-func Once(args []string) (exit int) {
+// started, for to become another takes root. With account it asks only
+// whether the account is good; the password is not looked at.
+func Once(args []string, account bool) (exit int) {
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	in := os.NewFile(3, "descriptor 3")
 	text, err := io.ReadAll(io.LimitReader(in, mostOnce))
@@ -33,7 +34,7 @@ func Once(args []string) (exit int) {
 	if !passwd.Valid(name) {
 		return ExitNo
 	}
-	yes, err := authenticate(name, string(words[1]), os.Getenv("TCPREMOTEIP"))
+	yes, err := authenticate(name, string(words[1]), os.Getenv("TCPREMOTEIP"), account)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "pamcheck:", err)

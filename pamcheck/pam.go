@@ -83,8 +83,8 @@ func open() (l library, err error) {
 	return l, nil
 }
 
-// authenticate asks PAM. It is called once in the life of a process.
-func authenticate(name, password, remote string) (yes bool, err error) {
+// authenticate asks PAM, of the account alone or of the password before. It is called once in the life of a process.
+func authenticate(name, password, remote string, account bool) (yes bool, err error) {
 	l, err := open()
 	if err != nil {
 		return false, err
@@ -108,7 +108,10 @@ func authenticate(name, password, remote string) (yes bool, err error) {
 		l.setItem(handle, pamRHost, unsafe.Pointer(&host[0]))
 	}
 	l.setFunc(handle, pamFailDelay, purego.NewCallback(func(status int32, delay uint32, data uintptr) uintptr { return 0 }))
-	r, what := l.authenticate(handle, silent|noNullTokens), "pam_authenticate"
+	r, what := int32(pamSuccess), "pam_authenticate"
+	if !account {
+		r = l.authenticate(handle, silent|noNullTokens)
+	}
 	if r == pamSuccess {
 		r, what = l.account(handle, silent), "pam_acct_mgmt"
 	}

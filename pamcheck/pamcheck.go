@@ -2,6 +2,7 @@
 Package pamcheck checks passwords of Unix users by PAM: pamcheck(8).
 
 	run/pam/sock     a packet NAME NUL PASSWORD NUL SERVICE NUL ADDRESS NUL, and its answer: yes | no | later WHY
+	                 a packet NAME NUL: whether there is such a user still, whose account has not expired
 
 Modules of PAM are other people's code, and may do what they like in the process that loads them. So each check is a process of its own
 (pamcheck --once, which reads what a checkpassword program reads), bounded in number and time; this one holds nothing and listens. Its user
@@ -175,7 +176,11 @@ func (s *Server) check(q ask.Question) (yes bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.Check[0], s.Check[1:]...)
+	argv := s.Check
+	if q.Account {
+		argv = append(argv[:len(argv):len(argv)], "--account")
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.ExtraFiles = []*os.File{in}
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TCPREMOTEIP=" + q.Remote, "SERVICE=" + q.Service}
 	cmd.Dir = "/"

@@ -55,7 +55,13 @@ other) exit 3;;
 killed) kill -9 $$;;
 leaves) sleep 600 & exit 0;;
 env) env >&2; exit 111;;
+"") test "$1" = --account;;
 esac`)
+	for question, want := range map[ask.Question]bool{{Name: "alice", Account: true}: true, {Name: "alice"}: false, {Name: "alice", Password: "secret"}: false} {
+		if yes, err := ask.Ask(context.Background(), socket, question); yes != want || err != nil {
+			t.Errorf("%v: %v %v", question, yes, err)
+		}
+	}
 	for remote, want := range map[string]string{
 		"yes":    "true <nil>",
 		"later":  "false pamcheck: exit status 111: no directory",
@@ -186,6 +192,9 @@ unknown: 1
 root: 1
 locked: 1
 expired: 1
+account: 0
+account of an unknown: 1
+account that expired: 1
 no password: 1
 program: alice /home/alice
 nobody without the group: 1
@@ -196,6 +205,7 @@ nobody without the group: 1
 }
 
 func FuzzParse(f *testing.F) {
+	f.Add([]byte("alice\x00"))
 	f.Add([]byte("alice\x00secret\x00imap\x00192.0.2.1\x00"))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		q, err := ask.Parse(packet)

@@ -14,10 +14,11 @@ import (
 )
 
 func main() {
-	app := &cli.App{Name: "pamcheck", Usage: "check passwords of Unix users by PAM", UsageText: "pamcheck\npamcheck <connection\npamcheck --once [PROGRAM ARGUMENT...] 3<credentials", HideHelpCommand: true, Flags: []cli.Flag{
+	app := &cli.App{Name: "pamcheck", Usage: "check passwords of Unix users by PAM", UsageText: "pamcheck\npamcheck <connection\npamcheck --once [--account] [PROGRAM ARGUMENT...] 3<credentials", HideHelpCommand: true, Flags: []cli.Flag{
 		&cli.PathFlag{Name: "config", Aliases: []string{"c"}, Usage: "mail.toml"},
 		&cli.BoolFlag{Name: "check", Aliases: []string{"n"}, Usage: "check the configuration and leave"},
 		&cli.BoolFlag{Name: "once", Usage: "be a checkpassword program"},
+		&cli.BoolFlag{Name: "account", Usage: "with --once: ask whether the account is good, not about the password"},
 	}, Action: run}
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, "pamcheck:", err)
@@ -27,7 +28,7 @@ func main() {
 
 func run(c *cli.Context) error {
 	if c.Bool("once") {
-		os.Exit(pamcheck.Once(c.Args().Slice()))
+		os.Exit(pamcheck.Once(c.Args().Slice(), c.Bool("account")))
 	}
 	server, err := pamcheck.Load(c.Path("config"))
 	if err != nil || c.Bool("check") {

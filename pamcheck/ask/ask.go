@@ -1,4 +1,4 @@
-// Package ask asks pamcheck(8) whether a Unix user's password is right.
+// Package ask asks pamcheck(8) whether a Unix user's password is right, and later whether the account still is good.
 package ask
 
 import (
@@ -30,10 +30,16 @@ const Longest = 512
 const answerTime = 45 * time.Second
 
 // Question is one check.
-type Question struct{ Name, Password, Service, Remote string }
+type Question struct {
+	Name, Password, Service, Remote string
+	Account                         bool // whether there is such a user whose account is good, whatever the password: only Name is said
+}
 
-// Append writes q as a packet: four words, each with a NUL behind it.
+// Append writes q as a packet: four words, each with a NUL behind it, or the name alone.
 func (q Question) Append(b []byte) []byte {
+	if q.Account {
+		return append(append(b, q.Name...), 0)
+	}
 	for _, w := range []string{q.Name, q.Password, q.Service, q.Remote} {
 		b = append(append(b, w...), 0)
 	}
@@ -41,15 +47,18 @@ func (q Question) Append(b []byte) []byte {
 }
 
 // ErrQuestion is a packet that is none.
-var ErrQuestion = errors.New("not NAME PASSWORD SERVICE ADDRESS")
+var ErrQuestion = errors.New("not NAME PASSWORD SERVICE ADDRESS, nor NAME")
 
 // Parse reads a packet.
 func Parse(packet []byte) (q Question, err error) {
 	words := strings.Split(string(packet), "\x00")
+	if len(words) == 2 && words[0] != "" && words[1] == "" && len(words[0]) <= Longest {
+		return Question{Name: words[0], Account: true}, nil
+	}
 	if len(words) != 5 || words[4] != "" || words[0] == "" || len(words[0]) > Longest || len(words[1]) > Longest || len(words[2]) > 64 || len(words[3]) > 64 {
 		return q, ErrQuestion
 	}
-	return Question{words[0], words[1], words[2], words[3]}, nil
+	return Question{Name: words[0], Password: words[1], Service: words[2], Remote: words[3]}, nil
 }
 
 // Ask asks. The error is temporary: nobody can say now.

@@ -15,6 +15,10 @@ try unknown nosuch x
 try root root root
 try locked locked x1y2z3
 try expired expired x1y2z3
+acct() { printf '%s\0\0\0' "$2" >$d/said; as mailpam $d/pamcheck --once --account 3<$d/said 2>/dev/null; echo "$1: $?"; }
+acct account alice
+acct 'account of an unknown' nosuch
+acct 'account that expired' expired
 try 'no password' nopass ''
 printf 'alice\0geheim und lang\0\0' >$d/said
 as mailpam $d/pamcheck --once sh -c 'echo "program: $USER $HOME"' 3<$d/said

@@ -70,11 +70,33 @@ func (s *story) across(mark string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	how := "without TLS"
-	if overTLS(texts[0]) {
-		how = "over TLS"
+	where := paths("delivered: ", files)
+	err = lab.Until(5*time.Second, func() error {
+		lines, err := s.here.Results(" deliver ", "to=bob@"+there+" ", " tls=")
+		if err == nil && len(lines) == 0 {
+			err = fmt.Errorf("no result of it in %s", rel(s.here.Spool()))
+		}
+		if err == nil {
+			_, how, _ := strings.Cut(lines[len(lines)-1], " tls=")
+			how, _, _ = strings.Cut(how, " ")
+			where = append(where, "TLS, as the host that brought it found: tls="+how)
+		}
+		return err
+	})
+	return append(where, judged(texts[0])...), err
+}
+
+// judged is the field in which the host that took a message says what it found.
+func judged(text string) (lines []string) {
+	for line := range strings.Lines(text) {
+		switch {
+		case strings.HasPrefix(line, "Authentication-Results:"), len(lines) > 0 && strings.HasPrefix(line, "\t"):
+			lines = append(lines, strings.TrimRight(line, "\n"))
+		case len(lines) > 0:
+			return lines
+		}
 	}
-	return append(paths("delivered: ", files), "its Received line says it came "+how), nil
+	return lines
 }
 
 // overTLS: RFC 3848 and RFC 6531 section 4.3 have the words.

@@ -38,11 +38,7 @@ func Check(out io.Writer, keep bool) error {
 		}
 	}
 	apart, why := ownUsers(dir)
-	if apart {
-		fmt.Fprintln(out, "as installed, each program under its own uid")
-	} else {
-		fmt.Fprintln(out, form(apart, why))
-	}
+	fmt.Fprintln(out, form(apart, why))
 	l, err := build(dir, lab.FreeBase(), apart)
 	if l != nil {
 		defer l.Down()

@@ -121,7 +121,7 @@ func Up(o Options) error {
 // form says which of the two forms this is.
 func form(apart bool, why string) string {
 	if apart {
-		return "As installed: each program has its own uid, and only become is root's. The users are in this demo only:"
+		return "As installed: each program has its own uid, and only become is root's. The users are there for these processes only."
 	}
 	me := fmt.Sprintf("uid %d", os.Getuid())
 	if u, err := user.Current(); err == nil {
@@ -226,10 +226,11 @@ func Env(o Options) error {
 			set(h.prefix+"PID_"+strings.ToUpper(strings.ReplaceAll(program, "-", "_")), pid)
 		}
 	}
-	maildir := ""
+	form, maildir := "simple", ""
 	if lab.ApartAt(dir) {
-		maildir = filepath.Join(dir, "home", carol, "Maildir")
+		form, maildir = "apart", filepath.Join(dir, "home", carol, "Maildir")
 	}
+	set("FORM", form)
 	set("MAILDIR_CAROL", maildir)
 	set("CA", filepath.Join(dir, "ca/ca.pem"))
 	set("DNS", lab.DNSAt(dir))

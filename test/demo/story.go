@@ -25,10 +25,14 @@ func (s *story) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n"
 func (s *story) tell() {
 	s.say("%s is 127.0.0.1 and %s is 127.0.0.2, each with alice and bob, password %q.", here, there, lab.Password)
 	s.say("Everything lies in %s. A program that dies is started again: kill -9 one.\n", rel(s.lab.Dir))
-	for _, chapter := range []struct {
+	if s.here.Apart {
+		s.say("%s@%s is a Unix user, with the same password. Who runs what:\n%s\n", carol, unixHost, s.who())
+	}
+	type chapter struct {
 		title string
 		run   func(mark string) (where []string, err error)
-	}{
+	}
+	chapters := []chapter{
 		{"alice writes to bob, same host", s.local},
 		{"alice writes to bob of " + there + ", host to host with STARTTLS", s.across},
 		{"somebody at 127.0.0.9 writes to bob of " + there + " as alice", s.spoof},
@@ -36,7 +40,11 @@ func (s *story) tell() {
 		{"alice writes to carol@" + dead + ", a host that is down", s.dead},
 		{"alice writes to nobody@" + there + ", who does not exist", s.bounce},
 		{"a shell sets a flag, and an IMAP client waits", s.mv},
-	} {
+	}
+	if s.here.Apart {
+		chapters = append(chapters, chapter{"alice writes to " + carol + "@" + unixHost + ", a Unix user, who reads it", s.carol})
+	}
+	for _, chapter := range chapters {
 		mark := fmt.Sprintf("demo-%d", time.Now().UnixNano())
 		begun := time.Now()
 		where, err := chapter.run(mark)
@@ -162,7 +170,7 @@ func (s *story) paste() {
 	}
 	ca := rel(s.lab.CA.File())
 	s.say("\nTo type in another terminal:\n")
-	for _, line := range []string{
+	lines := []string{
 		"printf 'Subject: hi\\n\\nhi\\n' | curl -s --crlf --cacert " + ca + " --url smtps://localhost:" + port("SUBMISSIONS") + " -u alice@" + here + ":demo --mail-from alice@" + here + " --mail-rcpt bob@" + there + " -T -",
 		"swaks --server 127.0.0.1:" + port("SUBMISSION") + " --tls --au alice@" + here + " --ap demo --from alice@" + here + " --to bob@" + here,
 		"curl -s --cacert " + ca + " -u bob@" + here + ":demo pop3s://localhost:" + port("POP3S") + "/1",
@@ -174,7 +182,11 @@ func (s *story) paste() {
 		s.command("mailq"),
 		"tail -f " + rel(filepath.Join(s.here.Dir, "log")),
 		"kill -9 $(" + rel(filepath.Join(s.lab.Bin, "maildemo")) + " env --dir " + rel(s.lab.Dir) + " | sed -n 's/^PID_QUEUE_RUN=//p')",
-	} {
+	}
+	if s.here.Apart {
+		lines = append(lines, s.homely()...)
+	}
+	for _, line := range lines {
 		s.say("  %s", line)
 	}
 	s.say("\nCtrl-C ends it; the mail stays in %s.", rel(s.lab.Dir))

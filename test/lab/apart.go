@@ -164,7 +164,7 @@ func (h *Host) apart() error {
 			return err
 		}
 	}
-	if err := uids.Apply(table, uids.System); err != nil {
+	if err := errors.Join(os.Chown(h.Dir, 0, 0), uids.Apply(table, uids.System)); err != nil {
 		return err
 	}
 	for pattern, group := range map[string]string{"tls.key": "mailtls", "domains/*/dkim": "mailsign", "domains/*/users/*/credentials": "mailauth"} {

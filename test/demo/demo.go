@@ -162,6 +162,9 @@ func detach(o Options) error {
 	go func() { died <- cmd.Wait() }()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(30 * time.Millisecond) {
 		if lab.RunningAt(dir) == cmd.Process.Pid && lab.ReadyAt(dir) {
+			text, _ := os.ReadFile(logFile)
+			which, _, _ := strings.Cut(string(text), "\n")
+			fmt.Fprintln(o.Out, which)
 			fmt.Fprintf(o.Out, "up, pid %d; maildemo env --dir %s names everything, maildemo down --dir %s ends it\n", cmd.Process.Pid, dir, dir)
 			return nil
 		}

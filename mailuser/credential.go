@@ -101,6 +101,13 @@ func (s *Store) AddCredential(who string, k *login.Credential, replace bool) err
 	if err != nil {
 		return err
 	}
+	for _, dir := range []string{parent(a), a} { // a Unix user needs none before this
+		if err := s.disk.Mkdir(dir, 0o755); err == nil {
+			err = s.disk.SyncDir(parent(dir))
+		} else if !errors.Is(err, fs.ErrExist) {
+			return s.wrap(err)
+		}
+	}
 	if err := s.makeCredentials(a); err != nil && !errors.Is(err, fs.ErrExist) {
 		return s.wrap(err)
 	}

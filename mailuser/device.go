@@ -102,8 +102,8 @@ func (s *Store) PrintSettings(w io.Writer, c *config.Config, who, password strin
 		listen       []string
 		port         string
 	}{
-		{"imap", "IMAP", c.IMAPD.IMAPS, "993"},
-		{"pop3", "POP3", c.POP3D.POP3S, "995"},
+		{"imap", "IMAP", slices.Concat(c.Maillogin.IMAPS, c.IMAPD.IMAPS), "993"},
+		{"pop3", "POP3", slices.Concat(c.Maillogin.POP3S, c.POP3D.POP3S), "995"},
 		{"smtp", "SMTP", c.SMTPD.Submissions, "465"},
 	} {
 		if len(scope) > 0 && !slices.Contains(scope, service.scope) {

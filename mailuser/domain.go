@@ -17,6 +17,7 @@ import (
 type Domain struct {
 	Name    string   `json:"name"`
 	AliasOf string   `json:"alias_of,omitempty"`
+	System  bool     `json:"system,omitempty"` // the users of this host have mail there
 	Dir     string   `json:"directory"`
 	Users   []string `json:"users"`
 	Aliases []Alias  `json:"aliases"`
@@ -35,8 +36,8 @@ func directory(domain string) (string, error) {
 	return name, nil
 }
 
-// AddDomain makes a domain, or with aliasOf another name for one. It returns its directory name.
-func (s *Store) AddDomain(domain, aliasOf string) (string, error) {
+// AddDomain makes a domain, for the users of this host with system, or with aliasOf another name for one. It returns its directory name.
+func (s *Store) AddDomain(domain, aliasOf string, system bool) (string, error) {
 	name, err := directory(domain)
 	if err != nil {
 		return "", err
@@ -64,6 +65,9 @@ func (s *Store) AddDomain(domain, aliasOf string) (string, error) {
 		return "", s.wrap(err)
 	}
 	err = s.disk.Mkdir(temp+"/users", 0o755)
+	if err == nil && system {
+		err = s.fill(temp+"/system", "", 0o644)
+	}
 	if err == nil {
 		err = s.publish(temp, name)
 	}
@@ -111,6 +115,9 @@ func (s *Store) Domain(domain string) (d Domain, err error) {
 	if real != d.Name {
 		d.AliasOf = real
 		return d, nil
+	}
+	if d.System, err = s.domains.System(real); err != nil {
+		return d, err
 	}
 	if d.Users, err = s.domains.Users(real); err != nil {
 		return d, err

@@ -2,6 +2,7 @@ package mailuser
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,18 +65,18 @@ func check(s *Store, service, name, password string) error {
 
 func TestLife(t *testing.T) {
 	s := start(t)
-	name, err := s.AddDomain("Example.ORG", "")
+	name, err := s.AddDomain("Example.ORG", "", false)
 	must(t, err)
 	if name != "example.org" {
 		t.Error(name)
 	}
-	_, err = s.AddDomain("example.org", "")
+	_, err = s.AddDomain("example.org", "", false)
 	says(t, err, "example.org: is there already")
-	_, err = s.AddDomain("xn--hxajbheg2az3al.example", "")
+	_, err = s.AddDomain("xn--hxajbheg2az3al.example", "", false)
 	must(t, err)
-	_, err = s.AddDomain("alias.example", "example.org")
+	_, err = s.AddDomain("alias.example", "example.org", false)
 	must(t, err)
-	_, err = s.AddDomain("example.com", "example.net")
+	_, err = s.AddDomain("example.com", "example.net", false)
 	says(t, err, "no such domain here")
 
 	a, err := s.AddUser("Alice@alias.example", "1GiB", made(t, s, "main", "wonderland", Limits{}))
@@ -129,7 +130,7 @@ func TestLife(t *testing.T) {
 // Comments, order and what others wrote stay; only the alias's own lines change.
 func TestAliasFile(t *testing.T) {
 	s := start(t)
-	_, err := s.AddDomain("example.org", "")
+	_, err := s.AddDomain("example.org", "", false)
 	must(t, err)
 	const before = "# our aliases\nsales: alice,\n   bob@example.net   # both\n\nteam: alice\n"
 	must(t, os.WriteFile(filepath.Join(s.Dir, "example.org/aliases"), []byte(before), 0o600))
@@ -181,7 +182,7 @@ func TestAliasFile(t *testing.T) {
 // S114 and S123: no name leads out of its directory.
 func TestS114Names(t *testing.T) {
 	s := start(t)
-	_, err := s.AddDomain("example.org", "")
+	_, err := s.AddDomain("example.org", "", false)
 	must(t, err)
 	for _, name := range []string{"..", ".", "../x", "a/b", "", ".a", "-a", "a\x00", "a\n", "a@b", "\u202ea", strings.Repeat("a", 300)} {
 		if a, err := s.AddUser(name+"@example.org", "", nil); err == nil {
@@ -195,7 +196,7 @@ func TestS114Names(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"..", ".", "../x", "a/b", "", ".a", "[127.0.0.1]", "a b"} {
-		if _, err := s.AddDomain(name, ""); err == nil {
+		if _, err := s.AddDomain(name, "", false); err == nil {
 			t.Errorf("domain %q", name)
 		}
 		if s.RemoveDomain(name, true) == nil {
@@ -209,11 +210,32 @@ func TestS114Names(t *testing.T) {
 	}
 }
 
+// A domain of the host's users has nobody in it until a user has a device; then the directories are made.
+func TestSystem(t *testing.T) {
+	s := start(t)
+	_, err := s.AddDomain("example.org", "", true)
+	must(t, err)
+	if s.text(t, "example.org/system") != "" {
+		t.Error("the file says something")
+	}
+	d, err := s.Domain("example.org")
+	must(t, err)
+	if !d.System || len(d.Users) != 0 {
+		t.Errorf("%+v", d)
+	}
+	var out strings.Builder
+	must(t, PrintDomain(&out, d))
+	says(t, errors.New(out.String()), "the users of this host")
+	_, err = s.NewCredential("daemon@example.org", "phone", "x", Limits{})
+	must(t, err)
+	says(t, s.AddCredential("daemon@example.org", &login.Credential{Name: "phone"}, false), "no such account") // whose uid is the system's
+}
+
 // S129: modes are what they are meant to be.
 func TestS129Modes(t *testing.T) {
 	s := start(t)
 	s.readers = -1
-	_, err := s.AddDomain("example.org", "")
+	_, err := s.AddDomain("example.org", "", false)
 	must(t, err)
 	_, err = s.AddUser("alice@example.org", "1GiB", made(t, s, "main", "x", Limits{}))
 	must(t, err)
@@ -284,7 +306,7 @@ func TestCrashWrite(t *testing.T) {
 // a credential removes what was remembered of it.
 func TestImportAndUse(t *testing.T) {
 	s := start(t)
-	_, err := s.AddDomain("example.org", "")
+	_, err := s.AddDomain("example.org", "", false)
 	must(t, err)
 	_, err = s.AddUser("alice@example.org", "", nil)
 	must(t, err)

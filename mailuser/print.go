@@ -48,7 +48,11 @@ func PrintDomains(w io.Writer, list []Domain) error {
 			rows = append(rows, []string{d.Name, "alias of " + d.AliasOf})
 			continue
 		}
-		rows = append(rows, []string{d.Name, fmt.Sprintf("%d accounts", len(d.Users)), fmt.Sprintf("%d aliases", len(d.Aliases))})
+		accounts := fmt.Sprintf("%d accounts", len(d.Users))
+		if d.System {
+			accounts = "users of this host"
+		}
+		rows = append(rows, []string{d.Name, accounts, fmt.Sprintf("%d aliases", len(d.Aliases))})
 	}
 	return table(w, rows)
 }
@@ -59,7 +63,11 @@ func PrintDomain(w io.Writer, d Domain) error {
 	if d.AliasOf != "" {
 		return table(w, append(rows, []string{"alias of", d.AliasOf}))
 	}
-	rows = append(rows, []string{"accounts", or(d.Users, "none")})
+	accounts := or(d.Users, "none")
+	if d.System {
+		accounts = "the users of this host; with files of their own here: " + accounts
+	}
+	rows = append(rows, []string{"accounts", accounts})
 	for _, a := range d.Aliases {
 		rows = append(rows, []string{"alias", a.Name + " to " + strings.Join(a.Targets, ", ")})
 	}

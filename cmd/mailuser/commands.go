@@ -35,7 +35,7 @@ var (
 func commands() []*cli.Command {
 	return []*cli.Command{
 		{Name: "domain", Usage: "domains whose mail is ours", Subcommands: []*cli.Command{
-			command("add", "DOMAIN", 1, 1, domainAdd, &cli.StringFlag{Name: "alias-of", Usage: "another name for this domain"}),
+			command("add", "DOMAIN", 1, 1, domainAdd, &cli.StringFlag{Name: "alias-of", Usage: "another name for this domain"}, &cli.BoolFlag{Name: "system", Usage: "the users of this host have mail there"}),
 			command("list", "", 0, 0, domainList, asJSON),
 			command("show", "DOMAIN", 1, 1, domainShow, asJSON),
 			command("remove", "DOMAIN", 1, 1, domainRemove, force),
@@ -154,7 +154,10 @@ func show[T any](c *cli.Context, v T, err error, text func(io.Writer, T) error) 
 }
 
 func domainAdd(c *cli.Context, s *mailuser.Store) error {
-	name, err := s.AddDomain(c.Args().Get(0), c.String("alias-of"))
+	if c.Bool("system") && c.String("alias-of") != "" {
+		return usage("either --system or --alias-of")
+	}
+	name, err := s.AddDomain(c.Args().Get(0), c.String("alias-of"), c.Bool("system"))
 	if err == nil {
 		fmt.Fprintf(c.App.Writer, "added %s; smtpd takes mail for it within a second\n", name)
 	}

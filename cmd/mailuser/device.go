@@ -29,7 +29,7 @@ func deviceAdd(c *cli.Context, s *mailuser.Store) error {
 		return err
 	}
 	// What the servers listen on; where their sections have mistakes, the usual ports will do.
-	conf, err := config.Load(c.Path("config"), "smtpd", "imapd", "pop3d")
+	conf, err := config.Load(c.Path("config"), "smtpd", "imapd", "pop3d", "maillogin")
 	if err != nil {
 		if conf, err = config.Load(c.Path("config")); err != nil {
 			return err

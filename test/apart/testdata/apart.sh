@@ -37,13 +37,12 @@ local = "unix:/run/pennypost/local/sock"
 .
 echo example.org >/etc/mailname
 mailuser domain add example.org >/dev/null
-mailuser domain add unix.example >/dev/null
->/etc/pennypost/domains/unix.example/system
+mailuser domain add unix.example --system >/dev/null
 groupadd -g 3000 team
 useradd -m -u 2101 -s /bin/bash -G team uma
 echo "looking glass 1" | mailuser user add alice@example.org --stdin >/dev/null
 echo "through the 2" | mailuser user add bob@example.org --stdin >/dev/null
-mkdir -p /etc/pennypost/domains/unix.example/users/uma
+useradd -m -u 2102 -s /bin/bash carl
 echo "homely word 3" | mailuser credential add uma@unix.example main --stdin >/dev/null
 set +e
 cd /
@@ -95,6 +94,27 @@ for u in maillogin mailin vmail mailauth uma; do
   done
   echo "$u:$can"
 done
+echo "== devices of a Unix user"
+mailuser domain list
+printf 'Subject: hi\r\nFrom: carl@unix.example\r\n\r\nhello\r\n' >$d/c
+mailuser device add carl@unix.example phone >$d/phone
+mailuser device add carl@unix.example reader --scope imap >$d/reader
+sed 's/^password .*/password  …/' $d/phone
+find /etc/pennypost/domains/unix.example/users/carl -printf '%P %u:%g %m\n' | sort
+phone=$(sed -n 's/^password *//p' $d/phone) reader=$(sed -n 's/^password *//p' $d/reader)
+get imaps://127.0.0.43:10993/INBOX -T $d/c -u "carl@unix.example:$phone"
+get "imaps://127.0.0.43:10993/INBOX;MAILINDEX=1" -u "carl@unix.example:$reader" | tail -1
+get pop3s://127.0.0.43:10995/1 -u "carl@unix.example:$phone" | tail -1
+submit() { curl -sk --max-time 20 smtp://127.0.0.43:10587 --ssl-reqd --mail-from carl@unix.example --mail-rcpt bob@example.org -T $d/c -u "carl@unix.example:$1"; }
+submit "$phone"; echo "submission: $?"
+submit "$reader"; echo "submission with what is for imap: $?"
+mailuser logins carl@unix.example | awk '{print $2,$3,$5,$6}' | sort | uniq
+exec 5> >(openssl s_client -quiet -connect 127.0.0.43:10993 2>/dev/null >/dev/null)
+printf 'a LOGIN carl@unix.example "%s"\r\n' "$phone" >&5
+eventually "pgrep -U carl imapd"
+mailuser device remove carl@unix.example phone
+for i in $(seq 50); do pgrep -U carl imapd >/dev/null || break; sleep 0.1; done; echo "after five seconds: $(pgrep -l -U carl)"
+exec 5>&-
 echo "== in maillogin's place"
 kill $login; wait $login
 STUB_DIR=/run/pennypost as maillogin $d/stub -test.run '^TestStub$' 2>&1 | sed '/^PASS$/d'

@@ -18,6 +18,7 @@ clients = ["mailin", "maillogin", "vmail"]
 clear_networks = ["127.0.0.0/8"]
 [maillogin]
 imap = "127.0.0.42:10143"
+pop3 = "127.0.0.42:10110"
 [imapd]
 sessions = "/run/pennypost/sessions/imapd.sock"
 [pop3d]
@@ -31,8 +32,7 @@ local = "unix:/run/pennypost/local/sock"
 remote = "unix:/run/pennypost/remote/sock"
 .
 echo example.org >/etc/mailname
-mailuser domain add example.org >/dev/null
->/etc/pennypost/domains/example.org/system
+mailuser domain add example.org --system >/dev/null
 mailuser user add virtual@example.org --no-credential >/dev/null
 cp $4 /etc/pam.d/pennypost
 groupadd -g 3000 team
@@ -126,6 +126,8 @@ printf 'Subject: plan\r\n\r\nour plan\r\n' >$d/plan.eml
 curl -s --max-time 20 -T $d/plan.eml "imap://127.0.0.42:10143/Project" -u "alice:geheim und lang"; echo "append: $?"
 find /home/alice/project -type f -path '*/[nc]*/*' -printf 'a file of %u:%g %m\n'
 curl -s --max-time 20 "imap://127.0.0.42:10143/" -u "alice:falsch"; echo "wrong: $?"
+curl -s --max-time 20 "pop3://127.0.0.42:10110/1" -u "alice:geheim und lang" | tr -d '\r' | tail -1 # RETR
+curl -s --max-time 20 "pop3://127.0.0.42:10110/" -u "alice:falsch"; echo "wrong: $?"
 imap "INBOX;MAILINDEX=1" "bob:auch geheim 7" | grep -c Delivered-To # whose shell lets nobody log in, and mail is no shell
 usermod -L bob; imap "" "bob:auch geheim 7"; usermod -U bob
 curl -s --max-time 20 "imap://127.0.0.42:10143/" -u "root:root"; echo "root: $?"

@@ -76,7 +76,8 @@ type Meta struct {
 	Generator                    string
 }
 
-// Namespace is that of RFC 9990; readers of RFC 7489's reports look at names only.
+// Namespace is that of RFC 9990; readers of RFC 7489's reports look at names only. With it no report is valid by RFC 7489's own schema, so nothing is
+// gained by a pct, which that schema wants and RFC 9990's has no place for.
 const Namespace = "urn:ietf:params:xml:ns:dmarc-2.0"
 
 // The elements in the order of the schema (RFC 9990 appendix A), which is that of RFC 7489 appendix C where both have them.

@@ -14,7 +14,7 @@ import (
 )
 
 // TestAccounts: who is held is listed with the reason, and released in one go; held by hand as well.
-func TestAccounts(t *testing.T) {
+func TestS053Accounts(t *testing.T) {
 	b := newBench(t)
 	a := new(outbound.Account)
 	a.Message(time.Now(), []address.Path{path("bob@example.net")}, config.Default().Outbound)

@@ -18,9 +18,10 @@ PACKAGES = ./...
 PROGRAMS = $(notdir $(wildcard cmd/*))
 DEMO_ARGS ?=
 SOAK_TIME ?= 30m
+STRESS_TIME ?= 10m
 DEB_VERSION ?= 0.1~$(shell git log -1 --format=%cd --date=format:%Y%m%d%H%M 2>/dev/null || echo 0)
 
-.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak soak-free install install-files uninstall deb exposure clean help
+.PHONY: all build check fmt vet lint test packages e2e demo bench bench-peers soak stress soak-free install install-files uninstall deb exposure clean help
 
 all: build
 
@@ -67,6 +68,9 @@ bench-peers: build packages ## Pennypost beside Postfix, its milters and Dovecot
 
 soak: build ## half an hour of programs on one Maildir, kill -9 and deleted caches: nothing lost, nothing renumbered; SOAK_TIME=5m
 	PENNYPOST_SOAK=$(SOAK_TIME) $(GO) test -count=1 -timeout 0 -run '^TestSoak$$' -v ./maildir/mailbox ./test/soak
+
+stress: build ## 50 IMAP connections in three mailboxes that believe what they are told and check it, for ten minutes; STRESS_TIME=2m
+	PENNYPOST_STRESS=$(STRESS_TIME) $(GO) test -count=1 -timeout 0 -run '^TestStress$$' -v ./test/soak
 
 soak-free: build ## shows that a day of restarts and kill -9 leaves nothing behind: SOAK_ARGS="--minutes 30"
 	$(GO) run ./test/bench soak --bin bin $(SOAK_ARGS)

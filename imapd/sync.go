@@ -118,14 +118,19 @@ func (s *session) tell(expungesToo bool) {
 		slices.Sort(b.held)
 	}
 	b.view = view
+	changed := d.Changed
 	if d.Added > 0 || was == 0 && view.Len() > 0 {
-		s.claim(view.Len() - d.Added)
+		if more := s.claim(view.Len() - d.Added); len(more) > 0 {
+			changed = append(changed, more...)
+			slices.Sort(changed)
+			changed = slices.Compact(changed)
+		}
 		s.number(uint64(b.count()), "EXISTS")
 		if s.enabled&rev2 == 0 {
 			s.number(b.recent.Count(), "RECENT")
 		}
 	}
-	s.tellFlags(before, d.Changed)
+	s.tellFlags(before, changed)
 }
 
 // tellGone announces expunged messages: those of the delta and those held back.
@@ -280,8 +285,9 @@ func (s *session) flagList(b []byte, flags mailbox.Flags, uid uint32) []byte {
 	return append(b, ')')
 }
 
-// claim makes the messages from index from on \Recent in this session, unless another has claimed them or it may not.
-func (s *session) claim(from int) {
+// claim makes the messages from index from on \Recent in this session, unless another has claimed them or it may not. changed is the others
+// that somebody changed meanwhile.
+func (s *session) claim(from int) (changed []uint32) {
 	b := s.box
 	if b.readOnly {
 		for i := from; i < b.view.Len(); i++ {
@@ -289,19 +295,26 @@ func (s *session) claim(from int) {
 				b.recent.Add(b.view.UID(i))
 			}
 		}
-		return
+		return nil
 	}
 	claimed, err := b.folder.Claim(s.ctx, b.view.UIDsFrom(from))
 	if err != nil {
 		s.srv.Log.Warn("imap claim", err)
-		return
+		return nil
 	}
 	for uid := range claimed.All {
 		b.recent.Add(uid)
 	}
-	if view, err := b.folder.Look(s.ctx); err == nil && len(view.Since(b.view).Vanished) == 0 && view.Since(b.view).Added == 0 {
-		b.view = view
+	view, err := b.folder.Look(s.ctx)
+	if err != nil {
+		return nil
 	}
+	d := view.Since(b.view)
+	if len(d.Vanished) > 0 || d.Added > 0 {
+		return nil // told the next time, all together
+	}
+	b.view = view
+	return slices.DeleteFunc(d.Changed, claimed.Has)
 }
 
 // tellKeywords says FLAGS again when keywords have been added.

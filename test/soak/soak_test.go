@@ -8,7 +8,7 @@ Package soak lets the programs themselves loose on one mailbox, all at once, and
 	a script      that delivers by rename
 	a janitor     who removes caches
 
-What must hold is said at [soak.verify] and at [client]. The store by itself, without programs, has its soak in maildir/mailbox.
+What must hold is said at [soak.verify] and at [client]; [TestStress] has many clients and kills nobody. The store by itself, without programs, has its soak in maildir/mailbox.
 */
 package soak
 

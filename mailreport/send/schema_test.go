@@ -50,6 +50,9 @@ func TestSchema(t *testing.T) {
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if n := strings.Count(b.String(), "<scope>mfrom</scope>"); n != 3 {
+		t.Errorf("%d rows with SPF: a stranger without HELO and reverse-path spoils the report for readers by RFC 7489", n)
+	}
 	if out, err := exec.Command(xmllint, "--noout", "--nonet", "--schema", "testdata/aggregate.xsd", file).CombinedOutput(); err != nil {
 		t.Errorf("%s\n%s", out, &b)
 	}

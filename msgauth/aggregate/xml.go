@@ -120,7 +120,7 @@ type (
 		From     string      `xml:"identifiers>header_from"`
 		Envelope string      `xml:"identifiers>envelope_from"` // there where it is empty, too: the null sender
 		Signed   []xmlSigned `xml:"auth_results>dkim"`
-		Sent     *xmlSent    `xml:"auth_results>spf"`
+		Sent     xmlSent     `xml:"auth_results>spf"` // always: RFC 7489 wants it, and strict readers by it refuse the whole report without
 	}
 	xmlReason struct {
 		Type    string `xml:"type"`
@@ -171,7 +171,8 @@ func (f *Feedback) WriteXML(w io.Writer, m Meta) error {
 }
 
 func (c *Count) element() xmlRecord {
-	r := xmlRecord{Source: c.Source.String(), Count: c.N, Do: c.Do, DKIM: passed(c.DKIM), SPF: passed(c.SPF), From: text(c.From), Envelope: text(c.Envelope)}
+	r := xmlRecord{Source: c.Source.String(), Count: c.N, Do: c.Do, DKIM: passed(c.DKIM), SPF: passed(c.SPF), From: text(c.From), Envelope: text(c.Envelope),
+		Sent: xmlSent{text(c.Sent.Domain), "mfrom", text(c.Sent.Result)}}
 	for _, reason := range c.Reasons {
 		if !oneOf(reason.Type, "local_policy mailing_list policy_test_mode trusted_forwarder") {
 			reason.Type = "other"
@@ -181,8 +182,8 @@ func (c *Count) element() xmlRecord {
 	for _, s := range c.Signed {
 		r.Signed = append(r.Signed, xmlSigned{text(s.Domain), text(s.Selector), text(s.Result)})
 	}
-	if c.Sent.Domain != "" {
-		r.Sent = &xmlSent{text(c.Sent.Domain), "mfrom", text(c.Sent.Result)}
+	if r.Sent.Result == "" {
+		r.Sent.Result = "none"
 	}
 	return r
 }

@@ -227,10 +227,11 @@ func TestProxy(t *testing.T) {
 		h.Keys["smtpd.per_ipv4"] = "2"
 		h.Keys["smtpd.proxy_networks"] = `["127.0.0.77/32"]`
 		h.Keys["imapd.proxy_networks"] = `["127.0.0.77/32"]`
+		h.Keys["pop3d.proxy_networks"] = `["127.0.0.77/32"]`
 	})
 	base := r.lab.Base + 900
 	conf := "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n"
-	for i, backend := range []string{r.host.Addr("SMTP") + " send-proxy", r.host.Addr("SMTP") + " send-proxy-v2", r.host.Addr("IMAPS") + " send-proxy-v2"} {
+	for i, backend := range []string{r.host.Addr("SMTP") + " send-proxy", r.host.Addr("SMTP") + " send-proxy-v2", r.host.Addr("IMAPS") + " send-proxy-v2", r.host.Addr("POP3S") + " send-proxy"} {
 		conf += fmt.Sprintf("listen p%d\n  bind 127.0.0.1:%d\n  server s %s source 127.0.0.77\n", i, base+i, backend)
 	}
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
@@ -268,6 +269,16 @@ func TestProxy(t *testing.T) {
 	}
 	r.inbox(c)
 	c.Close()
+	popper, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", base+3), &tls.Config{RootCAs: r.lab.CA.Pool(), ServerName: "mx.demo.test"})
+	if err != nil {
+		t.Fatalf("POP3S by the proxy: %v", err)
+	}
+	popper.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(popper, "USER bob@demo.test\r\nPASS %s\r\nSTAT\r\nQUIT\r\n", lab.Password)
+	if text, _ := io.ReadAll(popper); strings.Count(string(text), "+OK") != 5 {
+		t.Errorf("POP3 by the proxy: %q", text)
+	}
+	popper.Close()
 	for i, want := range []string{"220", "220", "421"} { // two of this client, whichever way they come
 		c, line := r.hostile("127.0.0.50", fmt.Sprintf("127.0.0.1:%d", base+i%2))
 		if !strings.HasPrefix(line, want) {

@@ -22,6 +22,7 @@ keys = ["tls/key.pem"]
 socket = "/run/pennypost/login/sock"
 clear_networks = ["127.0.0.99/32"]
 [maillogin]
+proxy_networks = ["127.0.0.98/32"]
 imap = "127.0.0.43:10143"
 imaps = "127.0.0.43:10993"
 pop3 = "127.0.0.43:10110"
@@ -73,6 +74,11 @@ for who in "alice@example.org:looking glass 1" "uma@unix.example:homely word 3";
   get "imaps://127.0.0.43:10993/INBOX;MAILINDEX=1" -u "$who" | tail -1
   get pop3s://127.0.0.43:10995/1 -u "$who" | tail -1
   get --interface 127.0.0.99 "imap://127.0.0.43:10143/INBOX;MAILINDEX=1" -u "$who" | tail -1
+done
+for url in "imaps://127.0.0.43:10993/INBOX;MAILINDEX=1" pop3s://127.0.0.43:10995/1; do # as by a load balancer, and past it
+  get --interface 127.0.0.98 --haproxy-protocol "$url" -u "alice@example.org:looking glass 1" | tail -1
+  curl -sk --interface 127.0.0.98 --max-time 20 "$url" -u "alice@example.org:looking glass 1"; echo "without a header: $?"
+  curl -sk --haproxy-protocol --max-time 20 "$url" -u "alice@example.org:looking glass 1"; echo "a header from anybody: $?"
 done
 curl -sk --max-time 20 imaps://127.0.0.43:10993/ -u "alice@example.org:looking glass 2"; echo "wrong password: $?"
 curl -sk --max-time 20 smtp://127.0.0.43:10587 --ssl-reqd --mail-from alice@example.org --mail-rcpt bob@example.org -T $d/m -u "alice@example.org:looking glass 1"; echo "submission: $?"

@@ -106,6 +106,16 @@ func TestMost(t *testing.T) {
 	}
 }
 
+// TestS082Fork: where no process can be started, whoever asked is told so, and there is as much room as before.
+func TestS082Fork(t *testing.T) {
+	s := &Server{Dir: t.TempDir(), running: map[string]int{}}
+	for range 3 {
+		if err := s.run(Program{Name: "imapd", Most: 1}, ask.Request{UID: 54321, GIDs: []uint32{54321}}, os.Stdin); err == nil || err == ask.ErrMost {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestBecome: what is started has the rights of its user, our filter, and nothing of ours. The server confines itself in a process of its own.
 func TestBecome(t *testing.T) {
 	if dir := os.Getenv("BECOME_TEST"); dir != "" {

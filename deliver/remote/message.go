@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pennypost/internal/address"
+	"pennypost/internal/header"
 	"pennypost/internal/order"
 	"pennypost/internal/status"
 	"pennypost/queue"
@@ -41,6 +42,7 @@ type message struct {
 	gone *atomic.Bool // queue-run has: start no transaction; nil in the one-shot form
 
 	head     *[]byte // the first block
+	long     []byte  // the header, where it is longer
 	optional *bool   // tlsOptional, once it was asked for
 	measured bool
 	wire     int64 // octets on the wire, without stuffing
@@ -302,27 +304,49 @@ func cleanCRLF(part []byte, last *byte) bool {
 	return true
 }
 
-// header8 reports whether the header section has octets above 127, as far as it is in the first block.
-func (m *message) header8() bool {
-	header := *m.head
-	for _, end := range []string{"\n\n", "\r\n\r\n"} {
-		if i := bytes.Index(header, []byte(end)); i >= 0 {
-			header = header[:i]
-		}
+// header is the header of the message: that which is in the first block, and of a longer one as much as smtpd takes.
+func (m *message) header() []byte {
+	if m.long != nil {
+		return m.long
 	}
-	return eightBit(header)
+	text, whole := headerOf(*m.head)
+	size := m.end - m.start
+	if whole || size <= int64(len(*m.head)) {
+		return text
+	}
+	more := make([]byte, min(size, header.MaxHeader+header.MaxField))
+	if n, err := pread(m.fd, more, m.start); err != nil || n < len(more) {
+		return text // who reads the message will see what is wrong with the file
+	}
+	text, _ = headerOf(more)
+	m.long = bytes.Clone(text)
+	return m.long
 }
+
+// headerOf is what is in front of the first empty line; whole is that there is one.
+func headerOf(text []byte) (header []byte, whole bool) {
+	for at := 0; ; {
+		i := bytes.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return text, false
+		}
+		if line := text[at : at+i]; len(line) == 0 || len(line) == 1 && line[0] == '\r' {
+			return text[:at], true
+		}
+		at += i + 1
+	}
+}
+
+// header8 reports whether the header section has octets above 127.
+func (m *message) header8() bool { return eightBit(m.header()) }
 
 // tlsOptional reports whether the message says TLS-Required: No, once, and did not come with REQUIRETLS (RFC 8689 section 4.1).
 func (m *message) tlsOptional() bool {
 	if m.optional == nil {
 		found := 0
 		yes := false
-		for line := range bytes.Lines(*m.head) {
+		for line := range bytes.Lines(m.header()) {
 			line = bytes.TrimRight(line, "\r\n")
-			if len(line) == 0 {
-				break
-			}
 			if name, value, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte("TLS-Required")) {
 				found++
 				yes = bytes.EqualFold(bytes.Trim(value, " \t"), []byte("No"))

@@ -213,21 +213,6 @@ func (s *signs) having(ctx context.Context, domain string) (string, error) {
 	return found, nil
 }
 
-// header is the header of the message as far as it is in the first block: one that is longer belongs to nobody's mail.
-func (m *message) header() []byte {
-	header := *m.head
-	for at := 0; ; {
-		i := bytes.IndexByte(header[at:], '\n')
-		if i < 0 {
-			return header
-		}
-		if line := header[at : at+i]; len(line) == 0 || len(line) == 1 && line[0] == '\r' {
-			return header[:at]
-		}
-		at += i + 1
-	}
-}
-
 // digest hashes the message as it will be on the wire, less the dots that are doubled there: each lone CR is a space already. It is read block by
 // block, however large it is, and measured by the way.
 func (m *message) digest() (msgauth.Digest, error) {

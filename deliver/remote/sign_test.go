@@ -169,6 +169,7 @@ func TestSigned(t *testing.T) {
 			"lone CRs":          {text: fromAlice + "\na\rb\r\nc\r\r\nd\r"},
 			"spaces at the end": {text: fromAlice + "\na  \t \n\n\n \n\n"},
 			"wire ends":         {text: strings.ReplaceAll(fromAlice+"\n.hi\n", "\n", "\r\n"), raw: true},
+			"a long header":     {text: strings.Repeat("X-Pad: "+strings.Repeat("x", 60)+"\n", 1500) + fromAlice + "\nhi\n"},
 			"large":             {text: fromAlice + "\n" + strings.Repeat(strings.Repeat("x", 70)+"\n.\n", 9000)},
 			"the host's":        {text: strings.Replace(fromAlice, "alice@we.test", "MAILER-DAEMON@mx.we.test", 1) + "\nhi\n", via: "bounce"},
 			"a bounce":          {text: strings.Replace(fromAlice, "alice@we.test", "postmaster@we.test", 1) + "\nhi\n", via: "bounce", from: "<>"},
@@ -345,11 +346,11 @@ func TestReadyIsOurs(t *testing.T) {
 	}
 }
 
-// A header longer than what is looked at is sent as it is.
+// A header longer than smtpd takes is sent as it is.
 func TestEndlessHeader(t *testing.T) {
 	k := newKeyring(t)
 	c, _, got := signing(t, k, modern)
-	text := strings.Repeat("X-A: "+strings.Repeat("x", 900)+"\n", 200) + fromAlice + "\nhi\n"
+	text := strings.Repeat("X-A: "+strings.Repeat("x", 900)+"\n", 1300) + fromAlice + "\nhi\n"
 	if said := deliver(t, c, site, letter{text: text, rcpts: []string{"bob@example.test"}}); !strings.HasPrefix(said, "K 1 250") {
 		t.Error(said)
 	}

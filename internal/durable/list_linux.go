@@ -140,26 +140,6 @@ func entries(buf []byte, each func([]byte, uint64, byte)) {
 	}
 }
 
-// lock is a file held with flock(2).
-type lock struct{ fd int }
-
-func (l lock) Close() error { return unix.Close(l.fd) }
-
-func (d *disk) TryLock(name string) (io.Closer, error) {
-	fd, err := d.open(name, unix.O_RDWR|unix.O_CREAT, 0o600|d.share&0o060)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		unix.Close(fd)
-		if err == unix.EWOULDBLOCK {
-			return nil, ErrLocked
-		}
-		return nil, &fs.PathError{Op: "flock", Path: name, Err: err}
-	}
-	return lock{fd}, nil
-}
-
 // Replace puts the file, written under the name temp, in the place of name: its data is on disk before the name is.
 func Replace(d Disk, w File, temp, name string) error {
 	if err := w.Sync(); err != nil {

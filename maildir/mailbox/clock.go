@@ -1,6 +1,10 @@
 package mailbox
 
-import "time"
+import (
+	"time"
+
+	"pennypost/internal/durable"
+)
 
 // wall is the clock of the machine: what stands in files is of it. It may be stepped at any moment, by hours and in either direction, and the
 // machine that keeps the files may have another. So what passes between two moments of this process is measured by time.Now, which goes on
@@ -22,4 +26,27 @@ func (f *Folder) aged(changed time.Time, wait time.Duration) bool {
 		f.unverified = time.Now()
 	}
 	return age > wait
+}
+
+// remote is durable.Remote, a variable for tests.
+var remote = durable.Remote
+
+// grain is within what time two changes of a directory may have been given one time: a file server may count in seconds.
+func (f *Folder) grain() time.Duration {
+	switch {
+	case remote(f.disk):
+		return 2 * time.Second
+	case fineStamps():
+		return -1 << 62
+	}
+	return 20 * time.Millisecond
+}
+
+// suspectWait is how long a message must be missing before scans that are not whole prove that it went: on a file server what others do is seen
+// when the kernel's cache of attributes allows.
+func (f *Folder) suspectWait() time.Duration {
+	if remote(f.disk) {
+		return 10 * suspectWait
+	}
+	return suspectWait
 }

@@ -181,7 +181,7 @@ func (f *Folder) waiting() bool {
 // suspectsDue reports whether a message that was missing once may be looked for again.
 func (f *Folder) suspectsDue() bool {
 	for _, since := range f.suspects {
-		if time.Since(since) >= suspectWait {
+		if time.Since(since) >= f.suspectWait() {
 			return true
 		}
 	}

@@ -119,7 +119,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 		return nil, err
 	}
 	l.state.mtime = info.ModTime.UnixNano()
-	l.state.verified = fineStamps() || start.Sub(info.ModTime) > 20*time.Millisecond // else what comes next may have this time, too
+	l.state.verified = start.Sub(info.ModTime) > f.grain() // else what comes next may have this time, too
 	if l.state.verified && after.ModTime.Equal(info.ModTime) {
 		l.whole = true // nothing happened while we read
 	}
@@ -541,7 +541,7 @@ func (f *Folder) proven(found *findings) ([]uint32, error) {
 		if !ok {
 			since = now
 		}
-		if now.Sub(since) >= suspectWait {
+		if now.Sub(since) >= f.suspectWait() {
 			gone = append(gone, uid)
 			continue
 		}

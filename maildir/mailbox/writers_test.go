@@ -267,12 +267,15 @@ func TestWriters(t *testing.T) {
 	}
 }
 
-// coarse is the disk of an older kernel: changes within a hundredth of a second have one time.
-type coarse struct{ durable.Disk }
+// coarse is the disk of an older kernel, or of a file server: changes within a hundredth of a second, or a second, have one time.
+type coarse struct {
+	durable.Disk
+	grain time.Duration
+}
 
 func (c coarse) Stat(name string) (durable.Info, error) {
 	info, err := c.Disk.Stat(name)
-	info.ModTime = info.ModTime.Truncate(10 * time.Millisecond)
+	info.ModTime = info.ModTime.Truncate(c.grain)
 	return info, err
 }
 
@@ -287,8 +290,25 @@ func TestWritersCoarseStamps(t *testing.T) {
 	was := fineStamps
 	fineStamps = func() bool { return false }
 	t.Cleanup(func() { fineStamps = was })
+	hidden(t, 10*time.Millisecond, 1100*time.Millisecond)
+}
+
+// On a file server whose times are whole seconds it is found after two, though the kernel here would know better.
+func TestWritersRemoteStamps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for three seconds")
+	}
+	was := remote
+	remote = func(durable.Disk) bool { return true }
+	t.Cleanup(func() { remote = was })
+	hidden(t, time.Second, 3100*time.Millisecond)
+}
+
+// hidden makes changes many of which have the time of another, and says whether they are known after a while.
+func hidden(t *testing.T, grain, after time.Duration) {
+	t.Helper()
 	root, _, f := box(t)
-	f.disk = coarse{f.disk}
+	f.disk = coarse{f.disk, grain}
 	for i := range 300 {
 		name := fmt.Sprintf("%s/cur/%03d.m:2,", root, i)
 		write(t, root, fmt.Sprintf("new/%03d.m", i), "x\n")
@@ -305,7 +325,7 @@ func TestWritersCoarseStamps(t *testing.T) {
 			os.Remove(name + "FS")
 		}
 	}
-	time.Sleep(1100 * time.Millisecond)
+	time.Sleep(after)
 	v := look(t, f)
 	files, _ := filepath.Glob(root + "/cur/*")
 	if v.Len() != len(files) {

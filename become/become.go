@@ -146,6 +146,9 @@ func (s *Server) allowed(r ask.Request) error {
 func (s *Server) enter(p Program, of string, n int) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.running == nil {
+		s.running = map[string]int{}
+	}
 	if ok = n < 0 || p.Most == 0 || s.running[of] < p.Most; ok {
 		s.running[of] += n
 	}

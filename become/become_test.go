@@ -89,7 +89,7 @@ cat /etc/shadow 2>&1 | grep -o 'Permission.*'; } > /tmp/become.$$ 2>&1; cat /tmp
 
 // TestMost: of a program with a bound, a user has so many at once and another as many; who ends makes room (S081).
 func TestMost(t *testing.T) {
-	s := &Server{running: map[string]int{}}
+	s := &Server{}
 	bounded, free := Program{Name: "imapd", Most: 2}, Program{Name: "deliver-local"}
 	for i, step := range []struct {
 		p    Program
@@ -108,7 +108,7 @@ func TestMost(t *testing.T) {
 
 // TestS082Fork: where no process can be started, whoever asked is told so, and there is as much room as before.
 func TestS082Fork(t *testing.T) {
-	s := &Server{Dir: t.TempDir(), running: map[string]int{}}
+	s := &Server{Dir: t.TempDir()}
 	for range 3 {
 		if err := s.run(Program{Name: "imapd", Most: 1}, ask.Request{UID: 54321, GIDs: []uint32{54321}}, os.Stdin); err == nil || err == ask.ErrMost {
 			t.Fatal(err)
@@ -266,7 +266,7 @@ func strangers(t *testing.T, socket string) {
 }
 
 func serve(t *testing.T, dir string) {
-	s := &Server{Socket: dir + "/become.sock", Dir: dir, MinUID: 1000, MinGID: 1000, Programs: []Program{{Name: "imapd", Args: []string{"imapd", "--session"}}}, running: map[string]int{}}
+	s := &Server{Socket: dir + "/become.sock", Dir: dir, MinUID: 1000, MinGID: 1000, Programs: []Program{{Name: "imapd", Args: []string{"imapd", "--session"}}}}
 	if err := s.prepare(); err != nil {
 		t.Fatal(err)
 	}

@@ -18,15 +18,12 @@ import (
 // Load is the server mail.toml describes: the programs beside ours, for users of the suite.
 func Load(file string) (*Server, error) {
 	conf, err := config.Load(file, "log", "become", "imapd")
-	if err != nil {
-		return nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
+	self, err2 := os.Executable()
+	if err = errors.Join(err, err2); err != nil {
 		return nil, err
 	}
 	s := &Server{Socket: ask.Socket(conf.Run), Dir: filepath.Dir(self), MinUID: uint32(conf.Become.MinUID), MinGID: uint32(conf.Become.MinGID),
-		Log: &maillog.Log{Program: "become", Times: conf.Log.Times}, running: map[string]int{}}
+		Log: &maillog.Log{Program: "become", Times: conf.Log.Times}}
 	for _, p := range [][]string{{"mailauth", "imapd"}, {"mailauth", "pop3d"}, {"mailqueue", "deliver-local", "--worker"}} {
 		uid, err := uids.Lookup(p[0])
 		if err != nil {

@@ -13,8 +13,8 @@ const blockLen = 64 << 10
 
 var inBlocks = sync.Pool{New: func() any { return new([blockLen]byte) }}
 
-// mostBinary bounds a part that is decoded in memory.
-const mostBinary = 64 << 20
+// shortBinary is what of a decoded part is kept in memory; a longer one is decoded twice, once to be counted.
+const shortBinary = 256 << 10
 
 // binary writes BINARY[…] and BINARY.SIZE[…] (RFC 3516): the part with its transfer encoding undone.
 func (m *fetched) binary(it *item) error {
@@ -44,13 +44,13 @@ func (m *fetched) binary(it *item) error {
 		s.out = append(s.out, '~')
 		return s.sendSpan(file, span{0, file.Size, file.Wire}, it)
 	}
-	body := io.NewSectionReader(file, p.Body, p.End-p.Body)
-	var decoded io.Reader
+	var undo func() io.Reader
+	body := func() io.Reader { return io.NewSectionReader(file, p.Body, p.End-p.Body) }
 	switch strings.ToLower(p.Encoding) {
 	case "base64":
-		decoded = base64.NewDecoder(base64.StdEncoding, &lettersOnly{r: body})
+		undo = func() io.Reader { return base64.NewDecoder(base64.StdEncoding, &lettersOnly{r: body()}) }
 	case "quoted-printable":
-		decoded = quotedprintable.NewReader(body)
+		undo = func() io.Reader { return quotedprintable.NewReader(body()) }
 	case "", "7bit", "8bit", "binary":
 		if it.kind == itemBinarySize {
 			s.out = strconv.AppendInt(s.out, p.BodyWire, 10)
@@ -61,19 +61,47 @@ func (m *fetched) binary(it *item) error {
 	default:
 		return errUnknownCTE
 	}
-	data, err := io.ReadAll(io.LimitReader(decoded, mostBinary))
-	if err != nil && len(data) == 0 {
+	decoded := undo()
+	data, err := io.ReadAll(io.LimitReader(decoded, shortBinary))
+	size := int64(len(data))
+	if err == nil && size == shortBinary {
+		rest, _ := io.Copy(io.Discard, decoded) // what cannot be decoded ends the part
+		size += rest
+	}
+	if err != nil && size == 0 {
 		return errUnknownCTE
 	}
-	if it.kind == itemBinarySize {
-		s.out = strconv.AppendInt(s.out, int64(len(data)), 10)
-		return nil
-	}
+	from, n := int64(0), size
 	if it.partial {
-		from := min(it.from, int64(len(data)))
-		data = data[from:min(from+it.n, int64(len(data)))]
+		from = min(it.from, size)
+		n = min(it.n, size-from)
 	}
-	s.out = literal(append(s.out, '~'), data)
+	switch {
+	case it.kind == itemBinarySize:
+		s.out = strconv.AppendInt(s.out, size, 10)
+	case from+n <= int64(len(data)):
+		s.out = literal(append(s.out, '~'), data[from:from+n])
+	default:
+		s.out = append(strconv.AppendInt(append(s.out, "~{"...), n, 10), "}\r\n"...)
+		return s.copyDecoded(undo(), from, n)
+	}
+	return nil
+}
+
+// copyDecoded sends n octets from from on of what was counted already.
+func (s *session) copyDecoded(decoded io.Reader, from, n int64) error {
+	_, err := io.CopyN(io.Discard, decoded, from)
+	buf := inBlocks.Get().(*[blockLen]byte)
+	defer inBlocks.Put(buf)
+	for n > 0 && s.broken == nil {
+		got, readErr := decoded.Read(buf[:min(n, blockLen)])
+		if s.out = append(s.out, buf[:got]...); got == 0 && (readErr != nil || err != nil) {
+			s.broken = io.ErrUnexpectedEOF // the file is another now
+			return readErr
+		}
+		n -= int64(got)
+		s.spill()
+	}
 	return nil
 }
 

@@ -166,6 +166,10 @@ func TestBecome(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := ask.Ask(context.Background(), socket, alice, theirs); err != nil {
+		cmd.Wait()
+		if strings.Contains(log.String(), "not supported") { // it had the socket already
+			t.Skip("a build with cgo cannot drop the capabilities of all its threads")
+		}
 		t.Fatal(err)
 	}
 	theirs.Close()

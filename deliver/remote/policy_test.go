@@ -66,6 +66,7 @@ func clearOnly(d *dialogue) { d.smtp(modern, nil) }
 func TestDANE(t *testing.T) {
 	cert, _ := certificate(t, "mx.example.test")
 	other, _ := certificate(t, "elsewhere.test")
+	old, _ := certificateUntil(t, time.Now().Add(-time.Hour), "mx.example.test")
 	tls := func(d *dialogue) { d.secure(cert, nil) }
 	ee, wrong := tlsaOf(cert, 3, 1), tlsaOf(other, 3, 1)
 	const at = "_25._tcp.mx.example.test"
@@ -79,6 +80,8 @@ func TestDANE(t *testing.T) {
 		{"matches with its whole certificate", signed + at + " TLSA " + tlsaOf(cert, 3, 0), tls, "K 250 2.6.0 tls=dane"},
 		{"matches the next one", signed + at + " TLSA " + wrong + "\n" + at + " TLSA " + ee, tls, "K 250 2.6.0 tls=dane"},
 		{"as an authority", signed + at + " TLSA " + tlsaOf(cert, 2, 0), tls, "K 250 2.6.0 tls=dane"},
+		{"has expired, which is nothing to DANE-EE (RFC 7671 section 5.1)", signed + at + " TLSA " + tlsaOf(old, 3, 1), func(d *dialogue) { d.secure(old, nil) }, "K 250 2.6.0 tls=dane"},
+		{"has expired, and is to be an authority", signed + at + " TLSA " + tlsaOf(old, 2, 0), func(d *dialogue) { d.secure(old, nil) }, "Z 451 4.7.5 tls= DANE: "},
 		{"matches nothing", signed + at + " TLSA " + wrong, tls, "Z 451 4.7.5 tls= DANE: the certificate matches no TLSA record"},
 		{"STARTTLS is gone", signed + at + " TLSA " + ee, clearOnly, "Z 451 4.7.4 tls= TLS is required here"},
 		{"no records", signed, tls, "K 250 2.6.0 tls=opportunistic chunk"},
@@ -231,7 +234,8 @@ func TestMTASTS(t *testing.T) {
 	web, webCA := certificate(t, "mta-sts.example.test")
 	stranger, _ := certificate(t, "mx.example.test")
 	elsewhere, elsewhereCA := certificate(t, "elsewhere.test")
-	roots := bundle(t, ca, webCA, elsewhereCA)
+	old, oldCA := certificateUntil(t, time.Now().Add(-time.Hour), "mx.example.test")
+	roots := bundle(t, ca, webCA, elsewhereCA, oldCA)
 	with := func(cert tls.Certificate) func(*dialogue) { return func(d *dialogue) { d.secure(cert, nil) } }
 	testing := strings.Replace(enforced, "enforce", "testing", 1)
 	for _, test := range []struct {
@@ -244,6 +248,7 @@ func TestMTASTS(t *testing.T) {
 		{"fits by wildcard", stsZone, strings.Replace(enforced, "mx.", "*.", 1), web, with(cert), "K 250 2.6.0 tls=mta-sts"},
 		{"another MX", stsZone, strings.Replace(enforced, "mx.", "mail.", 1), web, with(cert), "Z 451 4.7.5 tls= the MTA-STS policy of example.test does not allow mx.example.test"},
 		{"unknown authority", stsZone, enforced, web, with(stranger), "Z 451 4.7.5 tls= MTA-STS: x509"},
+		{"expired", stsZone, enforced, web, with(old), "Z 451 4.7.5 tls= MTA-STS: x509: certificate has expired"},
 		{"other name", stsZone, enforced, web, with(elsewhere), "Z 451 4.7.5 tls= MTA-STS: x509"},
 		{"STARTTLS is gone", stsZone, enforced, web, clearOnly, "Z 451 4.7.4 tls= TLS is required"},
 		{"testing, another MX", stsZone, strings.Replace(testing, "mx.", "mail.", 1), web, with(stranger), "K 250 2.6.0 tls=opportunistic"},

@@ -216,8 +216,9 @@ func TestPolicyAndIdleConnections(t *testing.T) {
 func TestCounted(t *testing.T) {
 	cert, ca := certificate(t, "mx.example.test")
 	other, _ := certificate(t, "elsewhere.test")
+	old, oldCA := certificateUntil(t, time.Now().Add(-time.Hour), "mx.example.test")
 	web, webCA := certificate(t, "mta-sts.example.test")
-	roots := bundle(t, ca, webCA)
+	roots := bundle(t, ca, webCA, oldCA)
 	tls := func(d *dialogue) { d.secure(cert, nil) }
 	for _, test := range []struct {
 		zone, policy string
@@ -229,6 +230,7 @@ func TestCounted(t *testing.T) {
 		{stsZone, enforced, tls, "domain=example.test type=sts policy=version:%20STSv1 policy=mode:%20enforce"},
 		{stsZone, enforced, clearOnly, "domain=example.test type=sts result=starttls-not-supported mx=mx.example.test"},
 		{stsZone, enforced, func(d *dialogue) { d.secure(other, nil) }, "domain=example.test type=sts result=certificate-not-trusted"},
+		{stsZone, enforced, func(d *dialogue) { d.secure(old, nil) }, "domain=example.test type=sts result=certificate-expired"},
 		{stsZone, strings.Replace(strings.Replace(enforced, "enforce", "testing", 1), "mx.", "mail.", 1), tls, "domain=example.test type=sts result=validation-failure"},
 		{stsZone, "", tls, "domain=example.test type=sts result=sts-policy-fetch-error"},
 		{stsZone, "rubbish", tls, "domain=example.test type=sts result=sts-policy-invalid"},

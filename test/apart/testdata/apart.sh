@@ -28,6 +28,7 @@ imaps = "127.0.0.43:10993"
 pop3 = "127.0.0.43:10110"
 pop3s = "127.0.0.43:10995"
 [imapd]
+per_user = 2
 sessions = "/run/pennypost/sessions/imapd.sock"
 [pop3d]
 sessions = "/run/pennypost/sessions/pop3d.sock"
@@ -118,9 +119,16 @@ mailuser logins carl@unix.example | awk '{print $2,$3,$5,$6}' | sort | uniq
 exec 5> >(openssl s_client -quiet -connect 127.0.0.43:10993 2>/dev/null >/dev/null)
 printf 'a LOGIN carl@unix.example "%s"\r\n' "$phone" >&5
 eventually "pgrep -U carl imapd"
+exec 6> >(openssl s_client -quiet -connect 127.0.0.43:10993 2>/dev/null >/dev/null)
+printf 'a LOGIN carl@unix.example "%s"\r\n' "$reader" >&6
+eventually 'test $(pgrep -U carl imapd | wc -l) = 2'
+curl -skv --max-time 20 imaps://127.0.0.43:10993/ -u "carl@unix.example:$phone" 2>&1 | grep -o '\[LIMIT\]' # one more than imapd.per_user
+mailuser device remove carl@unix.example reader
+eventually 'test $(pgrep -U carl imapd | wc -l) = 1'
+get "imaps://127.0.0.43:10993/INBOX;MAILINDEX=1" -u "carl@unix.example:$phone" | tail -1
 mailuser device remove carl@unix.example phone
 for i in $(seq 50); do pgrep -U carl imapd >/dev/null || break; sleep 0.1; done; echo "after five seconds: $(pgrep -l -U carl)"
-exec 5>&-
+exec 5>&- 6>&-
 echo "== in maillogin's place"
 kill $login; wait $login
 STUB_DIR=/run/pennypost as maillogin $d/stub -test.run '^TestStub$' 2>&1 | sed '/^PASS$/d'

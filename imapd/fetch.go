@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strconv"
@@ -169,12 +170,17 @@ func (s *session) fetchAll(f *fetching, uids sequence.Set) (gone bool, err error
 		defer records.Close()
 	}
 	eachIndex(view, uids, func(i int) bool {
-		mark := len(s.out)
+		mark, sends := len(s.out), s.sends
 		one := fetched{s: s, f: f, view: view, i: i, records: records}
 		err = one.write()
 		one.close()
-		if errors.Is(err, mailbox.ErrExpunged) && len(s.out) >= mark { // nothing of it was sent
-			s.out, gone, err = s.out[:mark], true, nil
+		switch {
+		case err != nil && s.sends != sends: // half a response cannot be taken back
+			s.broken = cmp.Or(s.broken, err)
+		case err != nil:
+			if s.out = s.out[:mark]; errors.Is(err, mailbox.ErrExpunged) {
+				gone, err = true, nil
+			}
 		}
 		s.spill()
 		return err == nil && s.broken == nil

@@ -22,6 +22,7 @@ type session struct {
 	out    []byte // what is to be sent, flushed when it is long or nothing more is there to be done
 	long   int    // what is long of it
 	broken error  // the connection cannot be written to
+	sends  uint64 // how often something was sent
 	ctx    context.Context
 
 	state    state
@@ -108,6 +109,7 @@ func (s *session) flush() error {
 		s.out = s.out[:0]
 		return s.broken
 	}
+	s.sends++
 	s.conn.SetWriteDeadline(time.Now().Add(5 * time.Minute))
 	if _, err := s.conn.Write(s.out); err != nil {
 		s.broken = err

@@ -52,6 +52,7 @@ type copying struct {
 	file     durable.File // of tmp
 	size     int64
 	folder   string // as the log has it
+	within   string // directory of the account's Maildir, "" none: for the index
 	used     *box   // the account's own Maildir, where its quota is counted; nil where there is none
 	reserved int64  // octets
 	dir      string // that must be synced: new or cur
@@ -172,7 +173,7 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 	if rc.worst.Text != "" {
 		return
 	}
-	c := &copying{rcpt: rc, folder: "INBOX"}
+	c := &copying{rcpt: rc, folder: "INBOX", within: "."}
 	switch {
 	case folder != "":
 		dir, err := maildir.FolderDir(acc.Layout, folder)
@@ -180,9 +181,9 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 			rc.fail(a.trouble(rc, err))
 			return
 		}
-		root, c.folder = filepath.Join(acc.Maildir, dir), folder
+		root, c.folder, c.within = filepath.Join(acc.Maildir, dir), folder, dir
 	case root != "":
-		c.folder = root
+		c.folder, c.within = root, ""
 	default:
 		root = acc.Maildir
 	}

@@ -21,6 +21,9 @@ file in tmp/, swept after 36 hours; a repeated order finds what was done by its 
 	before the rename or link   nothing is there: delivered again
 	after it                    found in new/, cur/ or the folder: fsynced, K
 
+With local.index the folder's mb-uids, mb-log and mb-cache get what the next look would put there, after the answers and as far as that
+needs no waiting (index.go); what a crash leaves of that, the next look completes.
+
 For a Unix user it runs as that user, started by become(8), and does what ~/.forward says:
 
 	~/.forward     the user's or root's, writable by nobody else    read at each delivery
@@ -57,6 +60,7 @@ type Agent struct {
 	State     string // state/over/ is below it; "" marks nobody
 	Link      bool   // link ready files; else copy them
 	SyncEvery time.Duration
+	Index     bool // enter what was delivered into the folder's index
 	Programs  Programs
 	Unix      *passwd.User // who we are, where we deliver as a Unix user
 	Log       *maillog.Log
@@ -64,6 +68,7 @@ type Agent struct {
 	shellOf func(name string) (*passwd.User, error)
 
 	boxes boxes
+	index index
 	host  string // Hostname as it stands in file names
 	once  sync.Once
 }
@@ -80,6 +85,7 @@ func FromConfig(conf *config.Config, log *maillog.Log) *Agent {
 		State:     conf.State,
 		Link:      conf.Mail.Link,
 		SyncEvery: conf.Local.SyncEvery,
+		Index:     conf.Local.Index,
 		Programs: Programs{
 			Time:        conf.Local.ProgramTime,
 			Output:      conf.Local.ProgramOutput,
@@ -101,6 +107,10 @@ func (a *Agent) init() {
 		a.boxes.open = make(map[string]*box)
 		if a.Log == nil {
 			a.Log = &maillog.Log{Program: "deliver-local"}
+		}
+		if a.Index && a.Unix == nil {
+			a.index.host, a.index.stamp, a.index.warn = a.Hostname, a.Store.Stamp, a.Log.Warn
+			a.index.waiting = make(map[folder][]string)
 		}
 	})
 }

@@ -226,6 +226,7 @@ func (r *round) done(c *copying) {
 		rc.fail(r.agent.trouble(rc, c.err))
 	} else {
 		r.agent.Log.File(rc.job.order.ID, rc.to, c.folder, c.how, c.size)
+		r.agent.index.add(c)
 	}
 	r.agent.boxes.put(c.box)
 	if c.used != nil {

@@ -98,6 +98,7 @@ func (a *Agent) Work(ctx context.Context, conn *order.Conn) error {
 	<-stopped
 	r.wait()
 	r.flush()
+	a.index.end()
 	a.boxes.closeAll()
 	return err
 }
@@ -175,6 +176,7 @@ func (r *round) sync(every time.Duration) {
 		last = time.Now()
 		r.commit(r.group())
 		r.flush()
+		r.agent.index.wake()
 	}
 	r.commit(r.group()) // queue-run has gone: no more will come
 }

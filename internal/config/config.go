@@ -223,6 +223,7 @@ type Remote struct {
 // Local is [local].
 type Local struct {
 	SyncEvery     time.Duration // 10ms
+	Index         bool          // what was delivered is entered into the folder's index
 	ProgramTime   time.Duration // 5m
 	ProgramOutput int64         // 64KiB
 	Environment   []string      // names passed on to programs

@@ -260,6 +260,7 @@ func local(c *Config) []key {
 	l := &c.Local
 	return []key{
 		duration("sync_every", &l.SyncEvery, 0, time.Second),
+		flag("index", &l.Index),
 		duration("program_time", &l.ProgramTime, time.Second, day),
 		size("program_output", &l.ProgramOutput, 0, 16*mib),
 		words("environment", &l.Environment, variable),

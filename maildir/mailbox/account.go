@@ -28,6 +28,7 @@ type Options struct {
 	Host         string        // for the names of messages that IMAP brings
 	UIDL         UIDLFormat    // of the server whose mail is taken over
 	Rest         time.Duration // how long a folder stays open that nobody uses any more; 0 not at all
+	Existing     bool          // one that is not there is not made
 }
 
 // Account is one user's tree of mailboxes. It is shared by all sessions of a process and safe for concurrent use.
@@ -65,6 +66,9 @@ func openAccount(root string, o Options, open maildir.Opener) (*Account, error) 
 	store := maildir.Store{Stamp: o.Stamp, Open: open}
 	m, err := present(&store, root)
 	if m == nil && err == nil {
+		if o.Existing {
+			return nil, fmt.Errorf("%w: %s", ErrUnavailable, root)
+		}
 		m, err = store.Get(root)
 	}
 	if errors.Is(err, maildir.ErrNotMounted) {
@@ -118,6 +122,11 @@ func (a *Account) Folder(name string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.folderIn(name, dir)
+}
+
+// folderIn opens the mailbox in a directory of the account.
+func (a *Account) folderIn(name, dir string) (*Folder, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if f := a.folders[dir]; f != nil {

@@ -62,6 +62,7 @@ func inMemory(disk *faultdisk.Disk) maildir.Opener {
 // run makes the test another run of the machine.
 func run(t *testing.T, boot string) {
 	was := bootID
+	boot = (boot + "------------")[:12] // as long as one is, else no log is of this run
 	bootID = func() string { return boot }
 	t.Cleanup(func() { bootID = was })
 }

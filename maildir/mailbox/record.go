@@ -265,21 +265,30 @@ func (r *Reader) have(offset int64, n int) []byte {
 // keep puts the parsed record into the cache file: many together with one write.
 func (r *Reader) keep(c *chunk, j int) {
 	at := len(r.buf)
-	r.buf = append(r.buf, make([]byte, 8)...)
-	r.buf = binary.LittleEndian.AppendUint32(r.buf, c.uid[j])
-	r.buf = r.record.encode(r.buf)
-	length := len(r.buf) - at - 12
-	if length > longestRecord {
-		r.buf = r.buf[:at]
+	if !r.frame(c.uid[j]) {
 		return
 	}
-	binary.LittleEndian.PutUint32(r.buf[at:], uint32(length))
-	binary.LittleEndian.PutUint32(r.buf[at+4:], crc32.Checksum(r.buf[at+8:], castagnoli))
 	r.places = append(r.places, place{c, j, at})
 	r.filled++
 	if len(r.buf) > cacheWindow {
 		r.write()
 	}
+}
+
+// frame adds the parsed record of a message to buf, if it is not too long.
+func (r *Reader) frame(uid uint32) bool {
+	at := len(r.buf)
+	r.buf = append(r.buf, make([]byte, 8)...)
+	r.buf = binary.LittleEndian.AppendUint32(r.buf, uid)
+	r.buf = r.record.encode(r.buf)
+	length := len(r.buf) - at - 12
+	if length > longestRecord {
+		r.buf = r.buf[:at]
+		return false
+	}
+	binary.LittleEndian.PutUint32(r.buf[at:], uint32(length))
+	binary.LittleEndian.PutUint32(r.buf[at+4:], crc32.Checksum(r.buf[at+8:], castagnoli))
+	return true
 }
 
 // write appends what was parsed to the cache, and then says where it is.
@@ -296,31 +305,40 @@ func (r *Reader) write() {
 		return
 	}
 	defer unlock()
-	w, err := f.disk.Append(cacheName, 0o600)
-	if err != nil {
-		return
-	}
-	defer w.Close()
-	info, err := w.Stat()
-	if err != nil {
-		return
-	}
-	start := info.Size
-	if start == 0 {
-		head := binary.LittleEndian.AppendUint64([]byte(cacheMagic), chance())
-		if _, err := w.Write(head); err != nil {
-			return
-		}
-		start = int64(len(head))
-	}
-	if n, err := w.Write(r.buf); err != nil || n != len(r.buf) {
+	start, ok := f.appendCache(r.buf)
+	if !ok {
 		return
 	}
 	for _, p := range r.places {
 		atomic.StoreInt64(&p.c.cache[p.j], start+int64(p.at))
 	}
 	f.learnt += len(r.places)
-	f.cacheSize = start + int64(len(r.buf))
+}
+
+// appendCache adds records to mb-cache and says where. The folder's lock is held.
+func (f *Folder) appendCache(records []byte) (start int64, ok bool) {
+	w, err := f.disk.Append(cacheName, 0o600)
+	if err != nil {
+		return 0, false
+	}
+	defer w.Close()
+	info, err := w.Stat()
+	if err != nil {
+		return 0, false
+	}
+	start = info.Size
+	if start == 0 {
+		head := binary.LittleEndian.AppendUint64([]byte(cacheMagic), chance())
+		if _, err := w.Write(head); err != nil {
+			return 0, false
+		}
+		start = int64(len(head))
+	}
+	if n, err := w.Write(records); err != nil || n != len(records) {
+		return 0, false
+	}
+	f.cacheSize = start + int64(len(records))
+	return start, true
 }
 
 // Close writes what was parsed, and where it is, if that was much.

@@ -670,6 +670,12 @@ func (f *Folder) number(added []entry, modseq uint64) (sorted []entry, err error
 	if len(added) == 0 {
 		return nil, nil
 	}
+	sorted, b := f.arrange(added, modseq)
+	return sorted, f.appendUIDs(b, false)
+}
+
+// arrange is number, without what goes to the disk.
+func (f *Folder) arrange(added []entry, modseq uint64) (sorted []entry, b *batch) {
 	type stamp struct {
 		sec, usec, seq int64
 		i              int
@@ -688,7 +694,7 @@ func (f *Folder) number(added []entry, modseq uint64) (sorted []entry, err error
 		}
 		return strings.Compare(added[a.i].key, added[b.i].key)
 	})
-	b := batch{text: make([]byte, 0, room)}
+	b = &batch{text: make([]byte, 0, room)}
 	now := wall().Unix()
 	sorted = make([]entry, len(added))
 	for n := range order {
@@ -697,7 +703,7 @@ func (f *Folder) number(added []entry, modseq uint64) (sorted []entry, err error
 		e.uid, e.modseq, e.saved = f.totals.uidNext+uint32(n), modseq, now
 		b.message(e.uid, &line{key: e.key, saved: e.saved, size: -1, wire: -1, over: e.over})
 	}
-	return sorted, f.appendUIDs(&b, false)
+	return sorted, b
 }
 
 // bury writes tombstones for messages whose files are gone, and takes them out of the folder.

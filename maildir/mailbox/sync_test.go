@@ -99,3 +99,18 @@ func TestSyncFails(t *testing.T) {
 		}
 	}
 }
+
+// An mb-uids that somebody emptied while the index is whole.
+func TestUIDsEmptied(t *testing.T) {
+	root, _, f := box(t)
+	write(t, root, "cur/1.m:2,S", "x\n")
+	look(t, f)
+	write(t, root, uidsName, "")
+	_, g := process(t, root)
+	if v := look(t, g); v.Len() != 1 {
+		t.Error(shown(v))
+	}
+	if v := look(t, f); v.Len() != 1 {
+		t.Error(shown(v))
+	}
+}

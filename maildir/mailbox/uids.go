@@ -169,6 +169,9 @@ func parseLine(row []byte) (func(*uids), error) {
 func parseHeader(row string) (func(*uids), error) {
 	var validity, inode uint64
 	id, taken := "", ""
+	if !strings.HasPrefix(row, "mb1 ") { // an empty file, too
+		return nil, errUIDs
+	}
 	for _, f := range strings.Fields(row)[1:] {
 		var err error
 		switch f[0] {

@@ -94,6 +94,9 @@ func open(t *testing.T) *soak {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, limit := range []string{"messages", "recipients", "new_recipients"} { // alice sends as no honest user does
+		h.Keys["outbound."+limit] = `"none"`
+	}
 	if err := l.Up(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // seedFields adds the fields of a name from the vectors, where they are.
 func seedFields(f *testing.F, name string) {
-	text, _ := os.ReadFile(filepath.Join("../../shared/suites/arc/arc-draft-validation-tests.yml"))
+	text, _ := os.ReadFile(filepath.Join("../test/suites/arc/arc-draft-validation-tests.yml"))
 	for i, m := range regexp.MustCompile(`(?m)^      `+name+`:((?:.*\n)(?:          .*\n)*)`).FindAllSubmatch(text, 200) {
 		if i%10 == 0 {
 			f.Add(strings.ReplaceAll(string(m[1]), "\n          ", "\n\t"))

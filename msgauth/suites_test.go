@@ -15,10 +15,10 @@ import (
 	"pennypost/internal/dns"
 )
 
-// suite opens a file of the vectors that lie beside the checkout.
+// suite opens a file of the vectors in test/suites.
 func suite(t testing.TB, name string) string {
 	t.Helper()
-	path := filepath.Join("../../shared/suites", name)
+	path := filepath.Join("../test/suites", name)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Skipf("the vectors %s are not here", name)

@@ -8,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then cache=${XDG_CACHE_HOME:-/var/cache}/pennypost-test
 else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pennypost-test; fi
 
 [ -d "$(dirname "$0")/../../shared/suites" ] ||
-	echo "packages: no ../shared/suites beside this checkout: the vectors of SPF, DKIM, ARC, public suffixes, reports, DSNs, MIME and imaptest are skipped"
+	echo "packages: no ../shared/suites beside this checkout: the samples of DSNs and MIME and the scripts of imaptest are skipped"
 
 missing=
 for c in $clients; do

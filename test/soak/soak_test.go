@@ -266,8 +266,15 @@ func (s *soak) verify(clients []*client) {
 		for uid := range fresh.known[folder].flags {
 			ids[s.meaning[fmt.Sprint(folder, " ", fresh.known[folder].validity, " ", uid)]]++
 		}
-		if fmt.Sprint(ids) != fmt.Sprint(files) {
-			s.Errorf("%s: the files are\n%v\nimapd shows\n%v", folder, files, ids)
+		for id := range files {
+			if files[id] != ids[id] {
+				s.Errorf("%s: %s has %d files and %d messages; %s", folder, id, files[id], ids[id], s.born2(folder, id))
+			}
+		}
+		for id := range ids {
+			if files[id] == 0 {
+				s.Errorf("%s: %s has %d messages and no file", folder, id, ids[id])
+			}
 		}
 		for _, old := range clients {
 			if old.known[folder] == nil {
@@ -293,6 +300,25 @@ func (s *soak) verify(clients []*client) {
 			s.Errorf("message %s is lost", id)
 		}
 	}
+}
+
+// born2 says of a message's files when they came to be where they are.
+func (s *soak) born2(folder, id string) (said string) {
+	files, _ := filepath.Glob(filepath.Join(s.dir(folder), "[cn][ue][rw]", "*"))
+	for _, file := range files {
+		if idOf(file) == id {
+			var st syscall.Stat_t
+			syscall.Stat(file, &st)
+			said += fmt.Sprintf("%s changed %v ago; ", file, time.Since(time.Unix(st.Ctim.Unix())))
+		}
+	}
+	for _, sub := range []string{"new", "cur"} {
+		info, err := os.Stat(filepath.Join(s.dir(folder), sub))
+		if err == nil {
+			said += fmt.Sprintf("%s of %v; ", sub, time.Since(info.ModTime()))
+		}
+	}
+	return said
 }
 
 func (s *soak) root() string { return s.host.Maildir("alice") }

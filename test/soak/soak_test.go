@@ -241,6 +241,9 @@ func (s *soak) verify(clients []*client) {
 		if left := lab.Queued(s.host.Spool()); len(left) > 0 {
 			return fmt.Errorf("still queued: %v", left)
 		}
+		if n := s.workers(); n > 1 {
+			return fmt.Errorf("%d deliver-local, and some obey a queue-run that is no more", n)
+		}
 		return nil
 	})
 	if err != nil {
@@ -268,7 +271,7 @@ func (s *soak) verify(clients []*client) {
 		}
 		for id := range files {
 			if files[id] != ids[id] {
-				s.Errorf("%s: %s has %d files and %d messages; %s", folder, id, files[id], ids[id], s.born2(folder, id))
+				s.Errorf("%s: %s has %d files and %d messages; %s", folder, id, files[id], ids[id], s.since(folder, id))
 			}
 		}
 		for id := range ids {
@@ -302,8 +305,20 @@ func (s *soak) verify(clients []*client) {
 	}
 }
 
-// born2 says of a message's files when they came to be where they are.
-func (s *soak) born2(folder, id string) (said string) {
+// workers counts the host's deliver-local: one that outlives its queue-run carries out what it was told.
+func (s *soak) workers() (n int) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range lines {
+		argv, _ := os.ReadFile(file)
+		if strings.Contains(string(argv), "deliver-local\x00") && strings.Contains(string(argv), s.host.Config()) {
+			n++
+		}
+	}
+	return n
+}
+
+// since says of a message's files when they came to be where they are.
+func (s *soak) since(folder, id string) (said string) {
 	files, _ := filepath.Glob(filepath.Join(s.dir(folder), "[cn][ue][rw]", "*"))
 	for _, file := range files {
 		if idOf(file) == id {

@@ -195,8 +195,8 @@ func (h *host) breaker(script string) {
 	h.put("testdata/"+script, "root/"+script)
 }
 
-// TestSystemd: install, fill, upgrade, drain, fill, downgrade, drain, purge; a virtual user and a Unix user send, receive and read.
-func TestSystemd(t *testing.T) {
+// TestS161Systemd: code in the place of each program gets nothing that is not its own; install, fill, upgrade, drain, fill, downgrade, drain, purge; a virtual user and a Unix user send, receive and read.
+func TestS161Systemd(t *testing.T) {
 	programs := bin(t)
 	old, young := build(t, programs, "1"), build(t, programs, "2")
 	if was := os.Getenv("PENNYPOST_PREVIOUS_DEB"); was != "" {
@@ -209,8 +209,8 @@ func TestSystemd(t *testing.T) {
 	h.script("systemd.sh")
 }
 
-// TestRunit: the same programs under the same uids, with runsvdir as process 1, and inetd and tcpserver in front of them.
-func TestRunit(t *testing.T) {
+// TestS161Runit: the same without units, and the same programs under the same uids, with runsvdir as process 1, and inetd and tcpserver in front of them.
+func TestS161Runit(t *testing.T) {
 	h := boot(t, "/usr/bin/runsvdir", "/etc/pennypost-services")
 	h.put(build(t, bin(t), "1"), "root/1.deb")
 	h.breaker("breaker-plain.sh")

@@ -39,6 +39,9 @@ func readFile(t *testing.T, file string) ([]*Report, error) {
 // What another program made of the same aggregate reports.
 func TestSuiteDMARC(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(suite(t, "reports"), "dmarc-feedback/*.json"))
+	if len(files) == 0 {
+		t.Fatal("the suite has no dmarc-feedback/*.json")
+	}
 	for _, file := range files {
 		var want struct {
 			Metadata struct {
@@ -95,6 +98,9 @@ func TestSuiteTLS(t *testing.T) {
 
 func TestSuiteARF(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(suite(t, "reports"), "arf/*.json"))
+	if len(files) == 0 {
+		t.Fatal("the suite has no arf/*.json")
+	}
 	for _, file := range files {
 		var want struct {
 			Type      string  `json:"feedback_type"`

@@ -43,7 +43,7 @@ func correspondence(b *testing.B, n int) (root string, c *talker) {
 	return root, c
 }
 
-// What clients ask of 10,000 messages, of the record first: go test ./imapd -run xxx -bench Correspondence
+// What clients ask of 10,000 messages, of the record first: go test ./imapd -run '^$' -bench Correspondence
 func BenchmarkCorrespondence(b *testing.B) {
 	const size = 10000
 	root, c := correspondence(b, size)

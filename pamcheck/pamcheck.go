@@ -21,7 +21,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -84,43 +83,13 @@ func Load(file string) (*Server, error) {
 func (s *Server) Listen(ctx context.Context) error {
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // passwords pass through here
 	s.slots = make(chan struct{}, atOnce)
-	if c, ok := packet.Inherited(); ok {
-		s.handle(c)
-		return nil
-	}
-	passed, err := listen.Passed()
-	if err != nil {
-		return err
-	}
-	var on []net.Listener
-	for _, l := range passed {
-		on = append(on, l...)
-	}
-	if len(on) == 0 {
-		if err := os.MkdirAll(filepath.Dir(s.Socket), 0o750); err != nil {
-			return err
-		}
-		l, err := packet.Listen(s.Socket)
-		if err != nil {
-			return err
-		}
-		on = append(on, l)
-	}
-	s.Log.Start("pamcheck", on[0].Addr().String())
-	return listen.Serve(ctx, on, listen.Limits{Total: 256}, s.handle, func(net.Conn) {})
+	return listen.Packets(ctx, s.Socket, 0o750, 256, s.Log, s.handle)
 }
 
 // handle answers the questions of one connection.
 func (s *Server) handle(c net.Conn) {
 	defer c.Close()
-	u, ok := c.(*net.UnixConn)
-	err := errors.New("not a unix socket")
-	if ok {
-		var uid uint32
-		if uid, err = packet.Peer(u); err == nil && !s.Ours[uid] {
-			err = fmt.Errorf("uid %d may not ask", uid)
-		}
-	}
+	_, err := packet.From(c, s.Ours)
 	b := make([]byte, 2048)
 	for err == nil {
 		c.SetDeadline(time.Now().Add(2 * time.Minute))

@@ -121,6 +121,19 @@ func Only(c syscall.Conn, name string) error {
 	return nil
 }
 
+// From is a connection whose other end was made by one of those uids.
+func From(c net.Conn, ours map[uint32]bool) (*net.UnixConn, error) {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.New("not a unix socket")
+	}
+	uid, err := Peer(u)
+	if err == nil && !ours[uid] {
+		err = fmt.Errorf("uid %d may not ask", uid)
+	}
+	return u, err
+}
+
 // Dial connects to path.
 func Dial(path string) (*net.UnixConn, error) {
 	c, err := (&net.Dialer{Timeout: 5 * time.Second}).Dial("unixpacket", path)

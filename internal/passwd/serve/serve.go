@@ -10,11 +10,8 @@ package serve
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 
 	"pennypost/internal/config"
 	"pennypost/internal/listen"
@@ -51,41 +48,11 @@ func Load(file string) (*Server, error) {
 
 // Listen answers at the socket a supervisor passed, else at its own; a connection on descriptor 0 is answered to its end.
 func (s *Server) Listen(ctx context.Context) error {
-	if c, ok := packet.Inherited(); ok {
-		s.handle(c)
-		return nil
-	}
-	passed, err := listen.Passed()
-	if err != nil {
-		return err
-	}
-	var on []net.Listener
-	for _, l := range passed {
-		on = append(on, l...)
-	}
-	if len(on) == 0 {
-		if err := os.MkdirAll(filepath.Dir(s.Socket), 0o755); err != nil {
-			return err
-		}
-		l, err := packet.Listen(s.Socket)
-		if err != nil {
-			return err
-		}
-		on = append(on, l)
-	}
-	s.Log.Start("mailgetent", on[0].Addr().String())
-	return listen.Serve(ctx, on, listen.Limits{Total: 512}, s.handle, func(net.Conn) {})
+	return listen.Packets(ctx, s.Socket, 0o755, 512, s.Log, s.handle)
 }
 
 func (s *Server) handle(c net.Conn) {
-	u, ok := c.(*net.UnixConn)
-	err := errors.New("not a unix socket")
-	if ok {
-		var uid uint32
-		if uid, err = packet.Peer(u); err == nil && !s.Ours[uid] {
-			err = fmt.Errorf("uid %d may not ask", uid)
-		}
-	}
+	u, err := packet.From(c, s.Ours)
 	if err == nil {
 		err = s.Lookup.Serve(u)
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,12 +27,17 @@ func heardFolder(t *testing.T, n int) (root string, f *Folder) {
 	return root, f
 }
 
-// hears waits until what was done has been heard.
-func hears(t *testing.T, f *Folder) {
+// hears waits until all these names have been heard: of a rename the old one comes first, and by itself is a message that is gone.
+func hears(t *testing.T, f *Folder, paths ...string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f.heard.some(); time.Sleep(time.Millisecond) {
+	all := func() bool {
+		f.heard.mu.Lock()
+		defer f.heard.mu.Unlock()
+		return f.heard.on && f.heard.whole && !slices.ContainsFunc(paths, func(path string) bool { return !f.heard.names[path] })
+	}
+	for end := time.Now().Add(10 * time.Second); !all(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("nothing is heard")
+			t.Fatalf("%v are not heard", paths)
 		}
 	}
 }
@@ -57,28 +63,35 @@ func (b blind) TryLock(name string) (io.Closer, error)                { return b
 func TestHeard(t *testing.T) {
 	root, f := heardFolder(t, 50)
 	rename := func(from, to string) { os.Rename(filepath.Join(root, from), filepath.Join(root, to)) }
-	const key = "1700000007.M7P1.host"
+	const (
+		key = "1700000007.M7P1.host"
+		s   = "cur/" + key + ":2,S"
+		fs  = "cur/" + key + ":2,FS"
+		rs  = "cur/" + key + ":2,RS"
+	)
 	for _, test := range []struct {
-		name string
-		do   func()
-		want func(v *View) bool
+		name  string
+		do    func()
+		paths []string
+		want  func(v *View) bool
 	}{
-		{"a flag", func() { rename("cur/"+key+":2,S", "cur/"+key+":2,FS") }, func(v *View) bool { return v.Flags(7) == Seen|Flagged }},
-		{"two renames", func() { rename("cur/"+key+":2,FS", "cur/"+key+":2,F"); rename("cur/"+key+":2,F", "cur/"+key+":2,RS") }, func(v *View) bool { return v.Flags(7) == Seen|Answered }},
-		{"a delivery", func() { write(t, root, "new/1800000000.M1P1.host", "Subject: x\n\nhi\n") }, func(v *View) bool { return v.Len() == 51 && v.Recent(50) && v.UID(50) == 51 }},
-		{"from new to cur", func() { rename("new/1800000000.M1P1.host", "cur/1800000000.M1P1.host:2,S") }, func(v *View) bool { return v.Len() == 51 && v.Flags(50) == Seen }},
+		{"a flag", func() { rename(s, fs) }, []string{s, fs}, func(v *View) bool { return v.Flags(7) == Seen|Flagged }},
+		{"two renames", func() { rename(fs, "cur/"+key+":2,F"); rename("cur/"+key+":2,F", rs) }, []string{fs, "cur/" + key + ":2,F", rs}, func(v *View) bool { return v.Flags(7) == Seen|Answered }},
+		{"a delivery", func() { write(t, root, "new/1800000000.M1P1.host", "Subject: x\n\nhi\n") }, []string{"new/1800000000.M1P1.host"}, func(v *View) bool { return v.Len() == 51 && v.Recent(50) && v.UID(50) == 51 }},
+		{"from new to cur", func() { rename("new/1800000000.M1P1.host", "cur/1800000000.M1P1.host:2,S") }, []string{"new/1800000000.M1P1.host", "cur/1800000000.M1P1.host:2,S"}, func(v *View) bool { return v.Len() == 51 && v.Flags(50) == Seen }},
 	} {
 		before := look(t, f).Counts().HighestModSeq
 		if f.table == nil { // the first of all needs a scan
-			rename("cur/"+key+":2,S", "cur/"+key+":2,")
-			hears(t, f)
+			bare := "cur/" + key + ":2,"
+			rename(s, bare)
+			hears(t, f, s, bare)
 			look(t, f)
-			rename("cur/"+key+":2,", "cur/"+key+":2,S")
-			hears(t, f)
+			rename(bare, s)
+			hears(t, f, s, bare)
 			before = look(t, f).Counts().HighestModSeq
 		}
 		test.do()
-		hears(t, f)
+		hears(t, f, test.paths...)
 		unread(t, f, func() {
 			v := look(t, f)
 			if !test.want(v) || v.Counts().HighestModSeq <= before {
@@ -86,8 +99,8 @@ func TestHeard(t *testing.T) {
 			}
 		})
 	}
-	os.Remove(filepath.Join(root, "cur", key+":2,RS"))
-	hears(t, f)
+	os.Remove(filepath.Join(root, rs))
+	hears(t, f, rs)
 	if v := look(t, f); v.Len() != 50 {
 		t.Errorf("a removed message is still there: %d", v.Len())
 	}

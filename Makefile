@@ -15,7 +15,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -tags=urfave_cli_no_docs
 
 PACKAGES = ./...
-PROGRAMS = $(notdir $(wildcard cmd/*))
+PROGRAMS = $(notdir $(patsubst %/main.go,%,$(wildcard cmd/*/main.go)))
 DEMO_ARGS ?=
 SOAK_TIME ?= 30m
 STRESS_TIME ?= 10m

@@ -45,12 +45,12 @@ func TestManLint(t *testing.T) {
 // Every program has a page, every file format and the log have theirs, and no page speaks of a program that is not there.
 func TestManPages(t *testing.T) {
 	have := pages(t)
-	programs, err := filepath.Glob("../cmd/*")
-	if err != nil {
-		t.Fatal(err)
+	programs, err := filepath.Glob("../cmd/*/main.go")
+	if err != nil || len(programs) == 0 {
+		t.Fatalf("%d programs: %v", len(programs), err)
 	}
-	for _, dir := range programs {
-		name := filepath.Base(dir)
+	for _, file := range programs {
+		name := filepath.Base(filepath.Dir(file))
 		if have[name+".8"] == "" && have[name+".1"] == "" {
 			t.Errorf("%s has no page", name)
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/durable"
 	"pennypost/mailcert"
 )
@@ -22,7 +23,8 @@ const (
 
 func main() {
 	durable.ClearUmask()
-	err := newApp().Run(flagsFirst(os.Args))
+	app := newApp()
+	err := app.Run(argv.Sort(app, os.Args))
 	if err != nil && !errors.Is(err, errSaid) && !errors.Is(err, errLater) {
 		fmt.Fprintln(os.Stderr, "mailcert:", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/dns/fixture"
 	"pennypost/mailcert"
 )
@@ -26,7 +27,8 @@ func call(t *testing.T, args ...string) (string, int) {
 		b, _ := io.ReadAll(r)
 		text <- string(b)
 	}()
-	err = newApp().Run(flagsFirst(append([]string{"mailcert"}, args...)))
+	app := newApp()
+	err = app.Run(argv.Sort(app, append([]string{"mailcert"}, args...)))
 	os.Stdout = old
 	w.Close()
 	return <-text, exit(err)

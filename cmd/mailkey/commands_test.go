@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/dns/fixture"
 	"pennypost/mailkey"
 	"pennypost/msgauth"
@@ -40,7 +41,8 @@ func call(t *testing.T, stdin string, args ...string) (string, error) {
 		b, _ := io.ReadAll(r)
 		text <- string(b)
 	}()
-	err = newApp().Run(flagsFirst(append([]string{"mailkey"}, args...)))
+	app := newApp()
+	err = app.Run(argv.Sort(app, append([]string{"mailkey"}, args...)))
 	os.Stdin, os.Stdout = oldIn, oldOut
 	w.Close()
 	return <-text, err

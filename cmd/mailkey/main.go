@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/durable"
 )
 
@@ -22,7 +23,7 @@ const (
 func main() {
 	durable.ClearUmask()
 	app := newApp()
-	if err := app.Run(flagsFirst(os.Args)); err != nil {
+	if err := app.Run(argv.Sort(app, os.Args)); err != nil {
 		if !errors.Is(err, errSaid) && !errors.Is(err, errLater) {
 			fmt.Fprintln(os.Stderr, "mailkey:", err)
 		}

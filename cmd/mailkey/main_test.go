@@ -6,24 +6,6 @@ import (
 	"testing"
 )
 
-func TestFlagsFirst(t *testing.T) {
-	for _, test := range []struct{ in, want string }{
-		{"mailkey dns example.org --lines", "mailkey dns --lines -- example.org"},
-		{"mailkey dns example.org --address 192.0.2.1 --json", "mailkey dns --address 192.0.2.1 --json -- example.org"},
-		{"mailkey -c x check --dns=127.0.0.1:5 example.org", "mailkey -c x check --dns=127.0.0.1:5 -- example.org"},
-		{"mailkey check example.org -c x", "mailkey -c x check -- example.org"},
-		{"mailkey sign", "mailkey sign --"},
-		{"mailkey --domains d list", "mailkey --domains d list --"},
-		{"mailkey create -- --odd", "mailkey create -- --odd"},
-		{"mailkey", "mailkey"},
-		{"mailkey -n", "mailkey -n"},
-	} {
-		if got := strings.Join(flagsFirst(strings.Fields(test.in)), " "); got != test.want {
-			t.Errorf("%s: %s, want %s", test.in, got, test.want)
-		}
-	}
-}
-
 // Every flag and every verb is in the page.
 func TestPage(t *testing.T) {
 	page, err := os.ReadFile("../../man/mailkey.8")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/durable"
 	"pennypost/internal/escape"
 )
@@ -24,7 +25,8 @@ const (
 
 func main() {
 	durable.ClearUmask()
-	err := newApp().Run(flagsFirst(os.Args))
+	app := newApp()
+	err := app.Run(argv.Sort(app, os.Args))
 	if err != nil && !errors.Is(err, errCrossed) && !errors.Is(err, errUnread) && !errors.Is(err, errLeft) {
 		fmt.Fprintln(os.Stderr, "mailreport:", escape.Terminal(err.Error()))
 	}

@@ -6,11 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/config"
 	"pennypost/internal/dns/fixture"
 )
@@ -38,7 +38,8 @@ func call(t *testing.T, stdin string, args ...string) (string, int) {
 		b, _ := io.ReadAll(r)
 		text <- string(b)
 	}()
-	err = newApp().Run(flagsFirst(append([]string{"mailreport"}, args...)))
+	app := newApp()
+	err = app.Run(argv.Sort(app, append([]string{"mailreport"}, args...)))
 	os.Stdin, os.Stdout = oldIn, oldOut
 	w.Close()
 	return <-text, exit(err)
@@ -110,19 +111,6 @@ func TestNames(t *testing.T) {
 	out, code := call(t, "", "senders", "--names", "--dns", f.Addr(), "--least", "60", "--dir", dir)
 	if code != exCrossed || !strings.Contains(out, "192.0.2.1                 mx.big.example\n") || !strings.Contains(out, "192.0.2.2                 -\n") {
 		t.Errorf("exit %d\n%s", code, out)
-	}
-}
-
-func TestFlagsFirst(t *testing.T) {
-	for in, want := range map[string]string{
-		"p tls example.org --days 3 --json --dir x": "p --dir x tls --days 3 --json example.org",
-		"p -d x read a b":  "p -d x read a b",
-		"p tls --days=3 a": "p tls --days=3 a",
-		"p read -- -x":     "p read -- -x",
-	} {
-		if got := flagsFirst(strings.Fields(in)); !slices.Equal(got, strings.Fields(want)) {
-			t.Errorf("%s: %v", in, got)
-		}
 	}
 }
 

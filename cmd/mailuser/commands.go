@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -106,41 +105,6 @@ func command(name, args string, least, most int, do func(*cli.Context, *mailuser
 		}
 		return do(c, s)
 	}}
-}
-
-// flagsFirst lets flags stand after names, too, as people write them; -- ends that.
-func flagsFirst(app *cli.App, args []string) []string {
-	takesValue := map[string]bool{}
-	for _, noun := range app.Commands {
-		for _, verb := range append([]*cli.Command{noun}, noun.Subcommands...) {
-			for _, f := range verb.Flags {
-				_, isBool := f.(*cli.BoolFlag)
-				takesValue["--"+f.Names()[0]] = !isBool
-			}
-		}
-	}
-	verb := slices.IndexFunc(args, func(a string) bool {
-		return slices.Contains([]string{"add", "list", "show", "remove", "import", "approve", "logins"}, a)
-	}) + 1
-	if verb == 0 {
-		return args
-	}
-	var flags, names []string
-	for i := verb; i < len(args); i++ {
-		switch a := args[i]; {
-		case a == "--":
-			names, i = append(names, args[i+1:]...), len(args)
-		case len(a) > 1 && a[0] == '-':
-			flags = append(flags, a)
-			if takesValue[a] && i+1 < len(args) {
-				i++
-				flags = append(flags, args[i])
-			}
-		default:
-			names = append(names, a)
-		}
-	}
-	return slices.Concat(args[:verb], flags, []string{"--"}, names)
 }
 
 func show[T any](c *cli.Context, v T, err error, text func(io.Writer, T) error) error {

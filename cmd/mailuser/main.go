@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/durable"
 )
 
@@ -23,7 +24,7 @@ const (
 func main() {
 	durable.ClearUmask()
 	app := newApp()
-	if err := app.Run(flagsFirst(app, os.Args)); err != nil {
+	if err := app.Run(argv.Sort(app, os.Args)); err != nil {
 		fmt.Fprintln(os.Stderr, "mailuser:", err)
 		os.Exit(exit(err))
 	}

@@ -4,28 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"slices"
+	"pennypost/cmd/internal/argv"
 	"strings"
 	"testing"
-
-	"github.com/urfave/cli/v2"
 )
-
-// Flags may stand before and after names; -- ends them.
-func TestFlagsFirst(t *testing.T) {
-	app := &cli.App{Commands: commands()}
-	for _, c := range []struct{ said, want string }{
-		{"mailuser user add a@b --quota 1GiB --stdin", "mailuser user add --quota 1GiB --stdin -- a@b"},
-		{"mailuser -c f credential add --scope imap a@b phone --note x", "mailuser -c f credential add --scope imap --note x -- a@b phone"},
-		{"mailuser user add --quota=1GiB a@b", "mailuser user add --quota=1GiB -- a@b"},
-		{"mailuser alias add --replace a@b -- -c@d", "mailuser alias add --replace -- a@b -c@d"},
-		{"mailuser -n", "mailuser -n"},
-	} {
-		if got := flagsFirst(app, strings.Fields(c.said)); !slices.Equal(got, strings.Fields(c.want)) {
-			t.Errorf("%s: %q", c.said, got)
-		}
-	}
-}
 
 // S119: there is no flag that would take a password.
 func TestS119NoPasswordInArguments(t *testing.T) {
@@ -85,7 +67,7 @@ func TestCommands(t *testing.T) {
 		var out bytes.Buffer
 		app := newApp()
 		app.Writer = &out
-		err := app.Run(flagsFirst(app, append([]string{"mailuser", "-c", file}, strings.Fields(c.said)...)))
+		err := app.Run(argv.Sort(app, append([]string{"mailuser", "-c", file}, strings.Fields(c.said)...)))
 		code := 0
 		if err != nil {
 			code = exit(err)

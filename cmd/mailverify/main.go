@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pennypost/cmd/internal/argv"
 	"pennypost/internal/dns"
 	"pennypost/msgauth"
 	"pennypost/msgauth/mailverify"
@@ -28,7 +29,7 @@ func main() {
 			&cli.StringSliceFlag{Name: "trust", Usage: "a domain whose ARC-Seals are believed; may be repeated"},
 			&cli.TimestampFlag{Name: "at", Layout: time.RFC3339, Usage: "verify as if it were then"},
 		}}
-	if err := app.Run(flagsFirst(os.Args)); err != nil {
+	if err := app.Run(argv.Sort(app, os.Args)); err != nil {
 		os.Exit(64)
 	}
 }

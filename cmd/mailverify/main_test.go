@@ -7,20 +7,6 @@ import (
 	"testing"
 )
 
-func TestFlagsFirst(t *testing.T) {
-	for _, test := range []struct{ in, want string }{
-		{"mailverify spf 192.0.2.1 h a@b --json", "mailverify --json -- spf 192.0.2.1 h a@b"},
-		{"mailverify dkim --dns 127.0.0.1:5 file", "mailverify --dns 127.0.0.1:5 -- dkim file"},
-		{"mailverify --dns=127.0.0.1:5 all -", "mailverify --dns=127.0.0.1:5 -- all -"},
-		{"mailverify spf 192.0.2.1 h -- -x@b", "mailverify -- spf 192.0.2.1 h -x@b"},
-		{"mailverify", "mailverify --"},
-	} {
-		if got := strings.Join(flagsFirst(strings.Fields(test.in)), " "); got != test.want {
-			t.Errorf("%s: %s, want %s", test.in, got, test.want)
-		}
-	}
-}
-
 // Every flag is in the page, and none that is not there.
 func TestPage(t *testing.T) {
 	page, err := os.ReadFile("../../man/mailverify.1")

@@ -3,14 +3,11 @@ package mailkey
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
 
-	"golang.org/x/sys/unix"
-
-	"pennypost/internal/uids"
+	"pennypost/internal/packet"
 )
 
 // maxClients is how many connections are served at once; deliver-remote has one.
@@ -42,7 +39,7 @@ func (s *Signer) Listen(ctx context.Context, path string, warn func(error)) erro
 		}
 		go func() {
 			defer func() { conn.Close(); <-room }()
-			err := mayAsk(conn)
+			err := packet.Only(conn, "mailout") // who may have mail signed may write it in our name
 			if err == nil {
 				err = s.Serve(conn, conn)
 			}
@@ -51,21 +48,4 @@ func (s *Signer) Listen(ctx context.Context, path string, warn func(error)) erro
 			}
 		}()
 	}
-}
-
-// mayAsk refuses others: who may have mail signed may write it in our name.
-func mayAsk(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var peer *unix.Ucred
-	if e := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil || err != nil {
-		return errors.Join(e, err)
-	}
-	out, none := uids.System.User("mailout")
-	if peer.Uid == 0 || int(peer.Uid) == os.Getuid() || none == nil && int(peer.Uid) == out {
-		return nil
-	}
-	return fmt.Errorf("uid %d is not deliver-remote's", peer.Uid)
 }

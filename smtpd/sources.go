@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"net/netip"
 	"time"
 
 	"pennypost/internal/config"
@@ -22,16 +21,14 @@ func limitsOf(set *config.SMTPD) *listen.Limits {
 
 // limits are those of now, and of later settings.
 func (srv *Server) limits() listen.Limits {
-	return listen.Limits{
-		Now:     srv.lets.Load,
-		Tables:  srv.Sources,
-		Refused: func(service string, from netip.Addr, why string) { srv.Log.Refuse(service, from.String(), why) },
-		Stress: func(service string, on bool, open, most int) {
-			if srv.Log.Stress(service, on, open, most); on {
-				srv.squeeze(service)
-			}
-		},
+	l := listen.Limits{Now: srv.lets.Load, Tables: srv.Sources}.Logged(srv.Log)
+	said := l.Stress
+	l.Stress = func(service string, on bool, open, most int) {
+		if said(service, on, open, most); on {
+			srv.squeeze(service)
+		}
 	}
+	return l
 }
 
 // squeeze has strangers who are silent now speak soon, or go.

@@ -101,8 +101,11 @@ type tee struct {
 }
 
 func (t tee) Write(p []byte) (int, error) {
-	t.check.Write(p)
-	return t.filter.Write(p)
+	n, err := t.filter.Write(p)
+	if err == nil { // a message that is refused has no judge to feed
+		t.check.Write(p)
+	}
+	return n, err
 }
 
 // judged ends the judging of a message that is whole: it is refused, or its verdict is written into it.

@@ -82,7 +82,10 @@ func TestFiles(t *testing.T) {
 	if out, err := exec.Command("dpkg-deb", "-x", first, root).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	files, _ := filepath.Glob(root + "/usr/sbin/*")
+	files, err := filepath.Glob(root + "/usr/sbin/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d programs in usr/sbin: %v", len(files), err)
+	}
 	for _, file := range files {
 		f, err := os.Open(file)
 		if err != nil {

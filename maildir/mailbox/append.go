@@ -150,7 +150,7 @@ func (f *Folder) enter(list []entry, place func(i int) error) error {
 		b.message(e.uid, &line{key: e.key, saved: now, size: -1, wire: -1, more: f.beyondLetters(e.flags), over: e.over})
 		f.entered(hashName(e.key + e.ending()))
 	}
-	f.touched(&f.totals, "cur")
+	f.touched()
 	if err := f.appendUIDs(&b, false); err != nil {
 		return err
 	}
@@ -426,7 +426,7 @@ func (f *Folder) moveAll(list []entry, dst *Folder) (from, to []uint32, err erro
 	if err := dst.enter(moved, func(int) error { return nil }); err != nil {
 		return nil, nil, err
 	}
-	f.touched(&f.totals, "cur", "new")
+	f.touched()
 	if err := f.bury(from, modseq); err != nil {
 		return nil, nil, err
 	}

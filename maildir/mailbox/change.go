@@ -151,7 +151,7 @@ func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags 
 			e.modseq = modseq
 			changed = append(changed, *e)
 		}
-		f.touched(t, "cur", "new")
+		f.touched()
 		if len(words.text) > 0 {
 			if err := f.appendUIDs(&words, false); err != nil {
 				return err
@@ -232,6 +232,8 @@ func (f *Folder) moved(fromNew, toNew bool, was, is uint64) {
 	if toNew {
 		to = &t.new
 	}
+	f.stir(fromNew)
+	f.stir(toNew)
 	from.sum -= was
 	from.count--
 	to.sum += is
@@ -322,7 +324,7 @@ func (f *Folder) remove(ctx context.Context, uids sequence.Set, wanted func(*ent
 		if len(dead) == 0 {
 			return last
 		}
-		f.touched(&f.totals, "cur", "new")
+		f.touched()
 		f.account.charge(-weighed, -int64(len(dead)))
 		return errors.Join(f.bury(dead, modseq), last)
 	})
@@ -337,12 +339,23 @@ func (f *Folder) left(fromNew bool, sum uint64) {
 	}
 	d.sum -= sum
 	d.count--
+	f.stir(fromNew)
 }
 
 // entered puts a name into the recorded sum of cur/.
 func (f *Folder) entered(sum uint64) {
 	f.totals.cur.sum += sum
 	f.totals.cur.count++
+	f.stir(false)
+}
+
+// stir notes that we have changed a name in new/ or cur/; touched sees to it.
+func (f *Folder) stir(inNew bool) {
+	if inNew {
+		f.stirred.new = true
+	} else {
+		f.stirred.cur = true
+	}
 }
 
 // discard moves a message's file to the undelete area of today, or unlinks it where none is kept or there is no room.
@@ -442,7 +455,7 @@ func (f *Folder) Claim(ctx context.Context, uids sequence.Set) (claimed sequence
 		if len(changed) == 0 {
 			return nil
 		}
-		f.touched(&f.totals, "cur", "new")
+		f.touched()
 		return f.write(&record{kind: recFlags, flags: changed})
 	})
 	return claimed, err

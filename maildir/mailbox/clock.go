@@ -19,9 +19,12 @@ var began = time.Now()
 func evenly() int64 { return int64(time.Since(began)) }
 
 // aged reports whether a change of the directory, made at the time, is so old that what may have hidden behind it is to be looked for. Before a time
-// that is yet to come there is no telling: then it is counted from now on by the even clock.
+// that is yet to come there is no telling: then it is looked for at once where that ends it, and else counted from now on by the even clock.
 func (f *Folder) aged(changed time.Time, wait time.Duration) bool {
 	age := wall().Sub(changed)
+	if age < 0 && f.grain() < 0 {
+		return true
+	}
 	if age < 0 && f.unverified.IsZero() {
 		f.unverified = time.Now()
 	}

@@ -55,7 +55,8 @@ type Folder struct {
 	unverified time.Time            // since when names alone have shown what happened, see hear.go
 	suspects   map[uint32]time.Time // missing in a scan that proves nothing, since when
 	emptied    time.Time            // since when most of the folder seems gone
-	dead       []tombstone          // of mb-uids up to deadSize, for VanishedSince
+	stirred    struct{ new, cur bool }
+	dead       []tombstone // of mb-uids up to deadSize, for VanishedSince
 	deadSize   int64
 	floor      uint64
 	learnt     int      // sizes, dates and places in the cache found out since the last snapshot

@@ -188,15 +188,19 @@ func (f *Folder) suspectsDue() bool {
 	return false
 }
 
-// touched records a directory as it is after a change of our own. It is not verified: another change may hide behind ours.
-func (f *Folder) touched(t *totals, dirs ...string) {
-	for _, dir := range dirs {
-		s := &t.cur
-		if dir == "new" {
-			s = &t.new
+// touched records the directories in which we changed names as they are after that. It is not verified: another change may hide behind ours.
+func (f *Folder) touched() {
+	for _, at := range []struct {
+		dir   string
+		ours  *bool
+		state *dirState
+	}{{"new", &f.stirred.new, &f.totals.new}, {"cur", &f.stirred.cur, &f.totals.cur}} {
+		if !*at.ours {
+			continue
 		}
-		if info, err := f.disk.Stat(dir); err == nil && info.ModTime.UnixNano() != s.mtime {
-			s.mtime, s.verified = info.ModTime.UnixNano(), false
+		*at.ours = false
+		if info, err := f.disk.Stat(at.dir); err == nil && info.ModTime.UnixNano() != at.state.mtime {
+			at.state.mtime, at.state.verified = info.ModTime.UnixNano(), false
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -614,6 +615,15 @@ func (d *disk) Glance(dir string, names []string, infos []Info) error {
 		}
 		return nil
 	})
+}
+
+func (d *disk) Born(name string) (born time.Time, err error) {
+	var st unix.Statx_t
+	err = d.in("stat", name, func(p place) error { return unix.Statx(p.fd, p.base, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st) })
+	if err == nil && st.Mask&unix.STATX_BTIME == 0 {
+		err = &fs.PathError{Op: "stat", Path: name, Err: errors.ErrUnsupported}
+	}
+	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)), err
 }
 
 func (d *disk) Free() (bytes, inodes uint64, err error) {

@@ -77,6 +77,11 @@ type Glancer interface {
 	Glance(dir string, names []string, infos []Info) error // as Stat; an error when one of them is not there
 }
 
+// A Birther is a Disk that knows when files came to be. An inode that is used again has another birth.
+type Birther interface {
+	Born(name string) (time.Time, error) // errors.ErrUnsupported where the file system does not keep it
+}
+
 // A Piper is a Disk with FIFOs. Neither end ever waits for the other.
 type Piper interface {
 	MakePipe(name string, perm fs.FileMode) error  // fs.ErrExist if there

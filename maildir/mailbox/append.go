@@ -101,9 +101,13 @@ func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequ
 	list := make([]entry, len(messages))
 	now := wall()
 	for i, a := range messages {
-		list[i] = entry{key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: now.Unix(), state: recent, letters: f.letters}
-		if !a.Received.IsZero() {
-			list[i].received = a.Received.Unix()
+		info, err := a.file.Stat()
+		if err != nil {
+			return nil, err
+		}
+		list[i] = entry{
+			key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: info.ModTime.Unix(), state: recent, inode: uint32(info.Inode),
+			letters: f.letters,
 		}
 	}
 	place := func(i int) error { return f.disk.RenameNew(messages[i].temp, list[i].path()) }
@@ -183,7 +187,9 @@ func (f *Folder) CopyWith(ctx context.Context, uids sequence.Set, dst *Folder, m
 			copies[i].key = cutSizes(copies[i].key)
 		}
 		copies[i].over = &override{guid: guid}
-		copies[i].letters = dst.letters
+		if copies[i].letters = dst.letters; f.account != dst.account {
+			copies[i].inode = 0
+		}
 		if copies[i].flags, err = f.translate(e.flags&may, dst); err != nil {
 			return nil, nil, err
 		}

@@ -90,9 +90,7 @@ func (f *Folder) arrived(names []string) error {
 		was.sum += hashName(name)
 		was.count++
 		key := maildir.Key(name)
-		e := &added[i]
-		*e = entry{key: key, wire: wireOf(key), state: recent, letters: f.letters}
-		e.setName(true, name[len(key):])
+		added[i] = f.newEntry(key, true, name[len(key):], 0)
 	}
 	if !is.whole || is.state.sum != was.sum || is.state.count != was.count { // one of them has a UID already, or there are others
 		return ErrLater
@@ -122,7 +120,7 @@ func (f *Folder) preparse(list []entry) {
 			continue
 		}
 		if info, err := file.Stat(); err == nil {
-			e.received = info.ModTime.Unix()
+			e.received, e.inode = info.ModTime.Unix(), uint32(info.Inode)
 			if size := sizeOf(e.key); size >= 0 && size != info.Size {
 				e.wire = -1
 			}

@@ -19,6 +19,7 @@ type entry struct {
 	saved    int64 // seconds since 1970
 	cache    int64 // offset in mb-cache, 0 none
 	state    state
+	inode    uint32 // of the file, the low half, as it was last listed; 0: not known
 	key      string // file name up to ':'
 	info     string // what stands behind the key when it is not the usual form of flags; with irregular set
 	over     *override
@@ -51,6 +52,7 @@ type chunk struct {
 	saved    []int64
 	cache    []int64
 	state    []state
+	inode    []uint32
 	end      []uint32 // of the key in keys
 	keys     []byte
 	info     map[int]string
@@ -80,7 +82,7 @@ func roomFor(list []entry) *chunk {
 func roomForN(n, keys int) *chunk {
 	return &chunk{
 		uid: make([]uint32, 0, n), flags: make([]Flags, 0, n), modseq: make([]uint64, 0, n), wire: make([]int64, 0, n), received: make([]int64, 0, n),
-		saved: make([]int64, 0, n), cache: make([]int64, 0, n), state: make([]state, 0, n), end: make([]uint32, 0, n), keys: make([]byte, 0, keys),
+		saved: make([]int64, 0, n), cache: make([]int64, 0, n), state: make([]state, 0, n), inode: make([]uint32, 0, n), end: make([]uint32, 0, n), keys: make([]byte, 0, keys),
 	}
 }
 
@@ -98,6 +100,7 @@ func (c *chunk) addKeyed(e *entry, more []byte) {
 	c.saved = append(c.saved, e.saved)
 	c.cache = append(c.cache, e.cache)
 	c.state = append(c.state, e.state)
+	c.inode = append(c.inode, e.inode)
 	c.keys = append(append(c.keys, e.key...), more...)
 	c.end = append(c.end, uint32(len(c.keys)))
 	if e.state&irregular != 0 {
@@ -120,7 +123,7 @@ func (c *chunk) setInfo(i int, info string) {
 
 func (c *chunk) entry(i int) entry {
 	return entry{c.uid[i], c.flags[i], c.modseq[i], atomic.LoadInt64(&c.wire[i]), atomic.LoadInt64(&c.received[i]), c.saved[i], atomic.LoadInt64(&c.cache[i]), c.state[i],
-		string(c.key(i)), c.info[i], c.over[i], c.letters}
+		c.inode[i], string(c.key(i)), c.info[i], c.over[i], c.letters}
 }
 
 // unseen is how many messages have not been seen.
@@ -154,6 +157,7 @@ func (c *chunk) clone() *chunk {
 	d.wire, d.received, d.cache = learning(c.wire), learning(c.received), learning(c.cache)
 	d.saved = append(make([]int64, 0, len(c.uid)+1), c.saved...)
 	d.state = append(make([]state, 0, len(c.uid)+1), c.state...)
+	d.inode = append(make([]uint32, 0, len(c.uid)+1), c.inode...)
 	d.end = append(make([]uint32, 0, len(c.uid)+1), c.end...)
 	d.keys = c.keys[:len(c.keys):len(c.keys)]
 	d.info, d.over = copyMap(c.info), copyMap(c.over)
@@ -174,6 +178,10 @@ func (c *chunk) put(j int, e *entry) {
 	if c.saved[j] != e.saved {
 		c.saved = slices.Clone(c.saved)
 		c.saved[j] = e.saved
+	}
+	if e.inode != 0 && c.inode[j] != e.inode {
+		c.inode = slices.Clone(c.inode)
+		c.inode[j] = e.inode
 	}
 	for _, learnt := range []struct{ to, is *int64 }{{&c.wire[j], &e.wire}, {&c.received[j], &e.received}, {&c.cache[j], &e.cache}} {
 		if *learnt.is > 0 {
@@ -207,7 +215,7 @@ func copyMap[V any](m map[int]V) map[int]V {
 }
 
 // perMessage is how many octets of a block a message takes, but for its key.
-const perMessage = 4 + 8 + 8 + 4*8 + 1 + 4
+const perMessage = 4 + 8 + 8 + 4*8 + 1 + 4 + 4
 
 // encode writes the chunk as a block of mb-index, mb-index(5).
 func (c *chunk) encode(b []byte) []byte {
@@ -238,8 +246,11 @@ func (c *chunk) encode(b []byte) []byte {
 		out[i] = byte(v)
 	}
 	out = out[n:]
-	for i, v := range c.end {
-		le.PutUint32(out[4*i:], v)
+	for _, column := range [][]uint32{c.inode, c.end} {
+		for i, v := range column {
+			le.PutUint32(out[4*i:], v)
+		}
+		out = out[4*n:]
 	}
 	b = append(b, c.keys...)
 	b = binary.AppendUvarint(b, uint64(len(c.info)))
@@ -262,7 +273,7 @@ func decodeChunk(b []byte, n int) *chunk {
 	d := decoder{b: b}
 	c := &chunk{
 		uid: make([]uint32, n), flags: make([]Flags, n), modseq: make([]uint64, n), wire: make([]int64, n), received: make([]int64, n),
-		saved: make([]int64, n), cache: make([]int64, n), state: make([]state, n), end: make([]uint32, n),
+		saved: make([]int64, n), cache: make([]int64, n), state: make([]state, n), inode: make([]uint32, n), end: make([]uint32, n),
 	}
 	in := d.take(4 * n)
 	for i := range c.uid {
@@ -287,6 +298,10 @@ func decodeChunk(b []byte, n int) *chunk {
 	}
 	for i, v := range d.take(n) {
 		c.state[i] = state(v)
+	}
+	in = d.take(4 * n)
+	for i := range c.inode {
+		c.inode[i] = le.Uint32(in[4*i:])
 	}
 	last := uint32(0)
 	in = d.take(4 * n)

@@ -77,8 +77,8 @@ func (f *Folder) syncFirst(found *findings) (done bool, err error) {
 		c := roomForN(n, octets)
 		for _, a := range order[:n] {
 			k, info := key(a.at)
-			l, _ := names(a.at)
-			e := entry{uid: t.uidNext, modseq: modseq, wire: -1, saved: now, letters: f.letters}
+			l, at := names(a.at)
+			e := entry{uid: t.uidNext, modseq: modseq, wire: -1, saved: now, inode: l.inode[at], letters: f.letters}
 			if l.isNew {
 				e.state = recent
 			}

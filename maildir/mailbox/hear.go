@@ -5,7 +5,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -174,7 +173,7 @@ func (f *Folder) scanHeard() *findings {
 				paths = append(paths, e.path())
 			}
 		}
-		there := ""
+		there, inode := "", uint32(0)
 		for _, path := range paths {
 			info, err := f.disk.Stat(path)
 			if err != nil {
@@ -183,23 +182,18 @@ func (f *Folder) scanHeard() *findings {
 			if there != "" || !info.Mode.IsRegular() {
 				return nil
 			}
-			there = path
+			there, inode = path, uint32(info.Inode)
 		}
 		switch {
 		case there == "" && known:
 			return nil // gone, or renamed again just now
 		case there == "":
 		case !known:
-			e = entry{key: key, wire: wireOf(key), letters: f.letters}
-			isNew := strings.HasPrefix(there, "new/")
-			if isNew {
-				e.state = recent
-			}
-			e.setName(isNew, there[4+len(key):])
-			found.added = append(found.added, e)
+			found.added = append(found.added, f.newEntry(key, there[:4] == "new/", there[4+len(key):], inode))
 		case there != e.path():
 			before := e
 			e.setName(there[:4] == "new/", there[4+len(key):])
+			e.inode = inode
 			found.changed, found.was = append(found.changed, e), append(found.was, before)
 			found.reflag = append(found.reflag, e.flags != before.flags)
 		}

@@ -16,6 +16,7 @@ type listing struct {
 	all   string // text again where most names are to be kept, else ""
 	end   []int
 	hash  []uint64 // of the names
+	inode []uint32 // of the files, the low half
 	state dirState
 }
 
@@ -57,6 +58,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 	l := &listing{isNew: dir == "new"}
 	last := &f.listed[dir[0]&1]
 	l.text, l.end, l.hash = make([]byte, 0, last.octets), make([]int, 0, last.names), make([]uint64, 0, last.names)
+	l.inode = make([]uint32, 0, last.names)
 	start := wall()
 	info, err := f.disk.Stat(dir)
 	if err != nil {
@@ -64,6 +66,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 	}
 	if last.names == 0 && info.Size > 64<<10 { // what the file systems that have a size for directories need for a name
 		l.text, l.end, l.hash = make([]byte, 0, info.Size*11/16), make([]int, 0, info.Size/56), make([]uint64, 0, info.Size/56)
+		l.inode = make([]uint32, 0, info.Size/56)
 	}
 	var bad error
 	regular := func(name []byte, kind byte) bool {
@@ -74,7 +77,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 		}
 		return kind == durable.KindRegular
 	}
-	add := func(name []byte, _ uint64, kind byte) {
+	add := func(name []byte, inode uint64, kind byte) {
 		if name[0] == '.' {
 			return
 		}
@@ -88,6 +91,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 		l.end = append(l.end, len(l.text))
 		h := hashName(name)
 		l.hash = append(l.hash, h)
+		l.inode = append(l.inode, uint32(inode))
 		l.state.sum += h
 		l.state.count++
 	}
@@ -112,6 +116,10 @@ func (f *Folder) list(dir string) (*listing, error) {
 	}
 	l.state.mtime = info.ModTime.UnixNano()
 	l.state.verified = start.Sub(info.ModTime) > f.grain() // else what comes next may have this time, too
+	l.state.listed = min(l.state.mtime, start.UnixNano())
+	if !l.state.verified {
+		l.state.listed--
+	}
 	if l.state.verified && after.ModTime.Equal(info.ModTime) {
 		l.whole = true // nothing happened while we read
 	}

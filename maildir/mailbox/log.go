@@ -10,7 +10,7 @@ import (
 
 // The form of mb-log.GEN, mb-index(5): a head, then records: length, crc, body, length again, so that the last one can be read
 // from the end. A record is written with one write(2); what follows a bad or short one does not count.
-const logMagic = "mblog1\n\x00"
+const logMagic = "mblog2\n\x00"
 
 const logHead = len(logMagic) + 8 + 12 // magic, generation, boot id
 
@@ -75,7 +75,7 @@ func appendEntry(b []byte, e *entry) []byte {
 	for _, v := range []int64{e.wire, e.received, e.saved, e.cache} {
 		b = le.AppendUint64(b, uint64(v))
 	}
-	b = append(b, byte(e.state))
+	b = le.AppendUint32(append(b, byte(e.state)), e.inode)
 	b = appendText(appendText(b, e.key), e.info)
 	if e.over == nil {
 		return append(b, 0)
@@ -86,7 +86,7 @@ func appendEntry(b []byte, e *entry) []byte {
 func (d *decoder) entry() (e entry) {
 	e.uid, e.flags, e.modseq = d.u32(), Flags(d.u64()), d.u64()
 	e.wire, e.received, e.saved, e.cache = int64(d.u64()), int64(d.u64()), int64(d.u64()), int64(d.u64())
-	e.state = state(d.byte())
+	e.state, e.inode = state(d.byte()), d.u32()
 	e.key, e.info = d.text(), d.text()
 	if d.byte() == 1 {
 		e.over = &override{d.text(), d.text()}

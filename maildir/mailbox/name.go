@@ -115,6 +115,16 @@ func (e *entry) setName(isNew bool, info string) {
 	}
 }
 
+// newEntry is a message that has no UID yet, as its file's name shows it.
+func (f *Folder) newEntry(key string, isNew bool, info string, inode uint32) entry {
+	e := entry{key: key, wire: wireOf(key), inode: inode, letters: f.letters}
+	if isNew { // what lies in cur/ has been looked at by some program: it is not recent
+		e.state = recent
+	}
+	e.setName(isNew, info)
+	return e
+}
+
 // stampOf is when a name says its message was delivered: for the order of UIDs in one batch.
 func stampOf[T string | []byte](key T) (sec, usec, seq int64) {
 	sec, i := digits(key, 0)

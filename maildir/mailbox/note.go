@@ -67,6 +67,7 @@ func (f *Folder) note(ctx context.Context, found *findings) error {
 		f.spent = true
 		return f.rebuild(ctx)
 	}
+	lines := f.renamed(found)
 	gone, err := f.proven(found)
 	if err != nil {
 		return err
@@ -80,8 +81,10 @@ func (f *Folder) note(ctx context.Context, found *findings) error {
 			found.changed[i].modseq = modseq + 1
 		}
 	}
-	if err := f.pair(found, &gone, modseq+1); err != nil {
-		return err
+	if len(lines.text) > 0 {
+		if err := f.appendUIDs(&lines, false); err != nil {
+			return err
+		}
 	}
 	great := f.blank || len(found.added)+len(found.changed) > 4*chunkLen
 	if great {
@@ -156,57 +159,6 @@ func (f *Folder) looked(found *findings) {
 			at.state.verified = false
 		}
 	}
-}
-
-// pair keeps the UID of a message whose name got sizes appended later (",S=" and the like): a missing and a new message
-// with the same base, each the only one.
-func (f *Folder) pair(found *findings, gone *[]uint32, modseq uint64) error {
-	if len(*gone) == 0 || len(found.added) == 0 {
-		return nil
-	}
-	bases := map[string]uint32{}
-	for _, uid := range *gone {
-		i, _ := f.view.Find(uid)
-		c, j := f.view.at(i)
-		base := maildir.Base(string(c.key(j)))
-		if _, twice := bases[base]; twice {
-			bases[base] = 0
-		} else {
-			bases[base] = uid
-		}
-	}
-	added := found.added[:0]
-	for _, e := range found.added {
-		uid := bases[maildir.Base(e.key)]
-		if uid == 0 {
-			added = append(added, e)
-			continue
-		}
-		bases[maildir.Base(e.key)] = 0
-		i, _ := f.view.Find(uid)
-		c, j := f.view.at(i)
-		old := c.entry(j)
-		changed := e
-		changed.uid, changed.modseq, changed.saved, changed.received, changed.over = uid, old.modseq, old.saved, old.received, old.over
-		if changed.flags != old.flags {
-			changed.modseq = modseq
-		}
-		found.changed, found.reflag = append(found.changed, changed), append(found.reflag, changed.flags != old.flags)
-		left := (*gone)[:0]
-		for _, u := range *gone {
-			if u != uid {
-				left = append(left, u)
-			}
-		}
-		*gone = left
-		var b batch
-		b.message(uid, &line{key: e.key, saved: old.saved, size: -1, wire: -1, over: old.over})
-		if err := f.appendUIDs(&b, false); err != nil {
-			return err
-		}
-	}
-	found.added = added
-	return nil
 }
 
 // number gives UIDs to new messages in the order in which they were delivered, and writes them down.

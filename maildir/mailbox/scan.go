@@ -2,8 +2,6 @@ package mailbox
 
 import (
 	"bytes"
-
-	"pennypost/maildir"
 )
 
 // findings is what a scan says about the folder.
@@ -158,15 +156,7 @@ func (f *Folder) classify(found *findings, l *listing, n int, hit []uint64, fres
 			}
 		}
 		fresh.put(cell{hash: h, uid: uint32(len(found.added) + 1)})
-		e := entry{key: l.kept(n, len(key)), wire: -1, letters: f.letters}
-		if l.isNew { // what lies in cur/ has been looked at by some program: it is not recent
-			e.state = recent
-		}
-		e.setName(l.isNew, string(info))
-		if _, wire := maildir.Sizes(e.key); wire >= 0 {
-			e.wire = wire
-		}
-		found.added = append(found.added, e)
+		found.added = append(found.added, f.newEntry(l.kept(n, len(key)), l.isNew, string(info), l.inode[n]))
 		return
 	}
 	if hit[at/64]&(1<<(at%64)) != 0 {
@@ -183,6 +173,7 @@ func (f *Folder) classify(found *findings, l *listing, n int, hit []uint64, fres
 	found.crossed = found.crossed || l.isNew != (e.state&inNew != 0)
 	before := e.flags
 	e.setName(l.isNew, string(info))
+	e.inode = l.inode[n]
 	found.changed = append(found.changed, e)
 	found.reflag = append(found.reflag, e.flags != before)
 }

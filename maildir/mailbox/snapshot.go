@@ -12,7 +12,7 @@ import (
 // The form of mb-index, mb-index(5): a head, a directory of blocks, the blocks.
 const (
 	indexName  = "mb-index"
-	indexMagic = "mbindex2"
+	indexMagic = "mbindex3"
 )
 
 // head is what mb-index says before its blocks.

@@ -352,6 +352,9 @@ func (w *worker) mutt() {
 			}
 		case n == 1:
 			os.Rename(path, filepath.Join(dir, "new", key))
+		case n == 2: // a script that knows names better
+			w.count++
+			os.Rename(path, filepath.Join(dir, "cur", fmt.Sprintf("%d.P%dQ%d.renamed:2,", wall().Unix(), os.Getpid(), w.count)))
 		default:
 			os.Rename(path, filepath.Join(dir, "cur", key+":2,"+[]string{"", "S", "FS", "RS", "F", "Sa"}[w.rnd.IntN(6)]))
 		}

@@ -26,9 +26,10 @@ type dirState struct {
 	count    uint32 // of messages in it
 	sum      uint64 // of the hashes of their names
 	verified bool   // a scan saw it so after our own last change
+	listed   int64  // nanoseconds; what happened since it was last read, happened later than this
 }
 
-const totalsLen = 4*5 + 8*2 + 4 + 8 + 4 + 8 + 8 + 2*(8+4+8+1)
+const totalsLen = 4*5 + 8*2 + 4 + 8 + 4 + 8 + 8 + 2*(8+4+8+1+8)
 
 func (t *totals) append(b []byte) []byte {
 	le := binary.LittleEndian
@@ -51,6 +52,7 @@ func (t *totals) append(b []byte) []byte {
 		} else {
 			b = append(b, 0)
 		}
+		b = le.AppendUint64(b, uint64(d.listed))
 	}
 	return b
 }
@@ -66,7 +68,7 @@ func (d *decoder) totals() (t totals) {
 	t.modBound = d.u64()
 	t.uidsSize = int64(d.u64())
 	for _, s := range []*dirState{&t.new, &t.cur} {
-		*s = dirState{int64(d.u64()), d.u32(), d.u64(), d.byte() == 1}
+		*s = dirState{int64(d.u64()), d.u32(), d.u64(), d.byte() == 1, int64(d.u64())}
 	}
 	return t
 }

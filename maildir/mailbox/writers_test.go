@@ -62,6 +62,26 @@ func (s *scene) once(call, name string, do func()) {
 	s.f.disk = h
 }
 
+// older lets time pass, so that the messages are older than the last listing in coarse times, too.
+func (s *scene) older() {
+	for range 2 {
+		time.Sleep(12 * time.Millisecond)
+		for _, dir := range []string{"new", "cur"} {
+			write(s.T, s.root, dir+"/.x", "")
+			os.Remove(s.root + "/" + dir + "/.x")
+		}
+		look(s.T, s.f)
+	}
+}
+
+func (s *scene) inode(name string) uint64 {
+	var st unix.Stat_t
+	if err := unix.Stat(s.root+"/"+name, &st); err != nil {
+		s.Fatal(err)
+	}
+	return st.Ino
+}
+
 // The table of concurrent writers: what one does while another is at work.
 func TestWriters(t *testing.T) {
 	for _, row := range []struct {
@@ -162,8 +182,65 @@ func TestWriters(t *testing.T) {
 			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 9.copy S\n")
 		}},
 		{"a script renames the base", func(s *scene) {
+			s.older()
+			v := look(s.T, s.f)
+			id, uidl := v.EmailID(1), v.UIDL(1)
 			s.mv("cur/2.m:2,S", "cur/8.m:2,S")
-			s.wants("1 1.m S\n3 3.m S\n4 8.m S\n")
+			s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+			s.next("")
+			v = s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+			if v.EmailID(1) != id || v.UIDL(1) != uidl {
+				s.Errorf("EMAILID was %s and is %s, the unique-id %q and %q", id, v.EmailID(1), uidl, v.UIDL(1))
+			}
+			os.Remove(s.root + "/mb-index")
+			s.next("")
+			s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+		}},
+		{"a script renames the base, changes flags and puts it into new", func(s *scene) {
+			s.older()
+			n, _ := s.f.KeywordNumber("$Work", true)
+			s.f.Store(ctx, uidSet(2), Add, Keyword(n), Unconditional)
+			s.older()
+			s.mv("cur/2.m:2,Sa", "new/8.m")
+			s.mv("cur/3.m:2,S", "cur/9.m:2,FS")
+			s.wants("1 1.m S\n2 8.m \n3 9.m FS\n")
+		}},
+		{"a script renames a copy and what it was copied from", func(s *scene) {
+			os.Link(s.root+"/cur/2.m:2,S", s.root+"/cur/7.m:2,S")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 7.m S\n")
+			s.older()
+			s.mv("cur/2.m:2,S", "cur/8.m:2,S")
+			s.wants("1 1.m S\n2 8.m S\n3 3.m S\n4 7.m S\n")
+			s.older()
+			s.mv("cur/7.m:2,S", "cur/5.m:2,S")
+			s.mv("cur/8.m:2,S", "cur/6.m:2,S")
+			s.wants("1 1.m S\n3 3.m S\n5 5.m S\n6 6.m S\n") // which is which nobody can tell
+		}},
+		{"mail goes and other mail gets its inode", func(s *scene) {
+			s.older()
+			was := s.inode("cur/2.m:2,S")
+			os.Remove(s.root + "/cur/2.m:2,S")
+			for try := range 100 { // until the file system gives the inode out again; where it does not there is nothing to confuse
+				name := fmt.Sprintf("tmp/%d", try)
+				if write(s.T, s.root, name, "text 9\n"); s.inode(name) == was || try == 99 {
+					s.mv(name, "cur/9.m:2,S")
+					break
+				}
+			}
+			s.wants("1 1.m S\n3 3.m S\n4 9.m S\n")
+		}},
+		{"a script renames all bases", func(s *scene) {
+			var want strings.Builder
+			for i := range 3000 {
+				write(s.T, s.root, fmt.Sprintf("cur/%d.n:2,", i+4), "n\n")
+			}
+			look(s.T, s.f)
+			s.older()
+			for i := range 3000 {
+				s.mv(fmt.Sprintf("cur/%d.n:2,", i+4), fmt.Sprintf("cur/%d.moved:2,", i+4))
+				fmt.Fprintf(&want, "%d %d.moved \n", i+4, i+4)
+			}
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n" + want.String())
 		}},
 		{"a tool appends sizes to the base", func(s *scene) {
 			s.mv("cur/2.m:2,S", "cur/2.m,S=7,W=8:2,FS")

@@ -198,6 +198,7 @@ func (f *Folder) Name() string { return f.name }
 
 // Close gives the folder back.
 func (f *Folder) Close() error {
+	f.settle()
 	a := f.account
 	a.mu.Lock()
 	defer a.mu.Unlock()

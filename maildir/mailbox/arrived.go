@@ -74,7 +74,7 @@ func (f *Folder) arrived(names []string) error {
 	if err != nil {
 		return err
 	}
-	if info.Size != t.uidsSize || info.Inode != f.uidsInode || t.new.count > arrivedMost || f.pos > arrivedLongest || uint64(t.uidNext)+uint64(len(names)) > lastUID {
+	if info.Size != t.uidsSize || t.promise != 0 || info.Inode != f.uidsInode || t.new.count > arrivedMost || f.pos > arrivedLongest || uint64(t.uidNext)+uint64(len(names)) > lastUID {
 		return ErrLater
 	}
 	if info, err = f.disk.Stat(logName(f.gen)); err != nil || info.Size != f.pos { // it has a torn end

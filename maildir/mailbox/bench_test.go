@@ -120,6 +120,27 @@ func BenchmarkStoreOne(b *testing.B) {
 	}
 }
 
+// Until the answer, and until the files have their names.
+func BenchmarkStoreAll(b *testing.B) {
+	f := opened(b, filled(b, 10000))
+	f.Look(ctx)
+	for _, way := range []struct {
+		name string
+		wait bool
+	}{{"answered", false}, {"renamed", true}} {
+		b.Run(way.name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				f.Store(ctx, sequence.Set{{Lo: 1, Hi: 10000}}, Mode(1+i%2), Flagged, Unconditional)
+				if !way.wait {
+					b.StopTimer()
+				}
+				f.settle()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
 func BenchmarkDelivery(b *testing.B) {
 	root := filled(b, benchSize)
 	f := opened(b, root)

@@ -42,6 +42,12 @@ func (f *Folder) begin(ctx context.Context) (done func(), err error) {
 			return nil, err
 		}
 		if err = f.meet(ctx); err == nil {
+			var scan bool
+			if scan, err = f.keepPromise(); scan && err == nil {
+				err = f.sync(ctx)
+			}
+		}
+		if err == nil {
 			return unlock, nil
 		}
 		unlock()
@@ -109,6 +115,11 @@ func (f *Folder) within(uids sequence.Set, last uint32, visit func(*entry) bool)
 
 // Store changes flags, file by file, and gives new mod-sequences to those it changed. A store that changes nothing gives none.
 func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags Flags, unchangedSince uint64) (s Stored, err error) {
+	if unchangedSince == Unconditional {
+		if s, done, err := f.storePromised(ctx, uids, mode, flags); done || err != nil {
+			return s, err
+		}
+	}
 	found, next := sequence.Set{}, uint32(0)
 	err = f.each(ctx, uids, func(list []entry) error {
 		modseq := f.nextModSeq()
@@ -162,12 +173,8 @@ func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags 
 		}
 		return f.write(&record{kind: recFlags, flags: changed})
 	})
-	for _, r := range uids { // what was asked for and never seen is gone
-		for n := uint64(r.Lo); n <= uint64(r.Hi) && n < uint64(next); n++ {
-			if !found.Has(uint32(n)) {
-				s.Gone.Add(uint32(n))
-			}
-		}
+	for _, r := range missed(uids, found, next) {
+		s.Gone = append(s.Gone, r)
 	}
 	return s, err
 }
@@ -192,16 +199,8 @@ func (f *Folder) reflag(e *entry, want Flags) error {
 	before := e.flags
 	for try := 0; try < 5; try++ {
 		from, sumFrom := e.path(), hashName(e.key+e.ending())
-		next := *e
-		next.flags = want
-		info := infoFor(e.info, want, e.letters)
-		next.setName(false, info)
-		next.flags = want
+		next := f.named(e, want)
 		wasNew := e.state&inNew != 0
-		if said := next.flags & e.letters.mask(); said == 0 && wasNew && f.account.o.LeaveNew {
-			next.setName(true, "")
-			next.flags = want
-		}
 		if to := next.path(); from != to {
 			if err := f.disk.RenameNew(from, to); err != nil {
 				if !errors.Is(err, fs.ErrNotExist) {
@@ -220,6 +219,19 @@ func (f *Folder) reflag(e *entry, want Flags) error {
 		return nil
 	}
 	return fs.ErrNotExist
+}
+
+// named is the message under the name that says the flags.
+func (f *Folder) named(e *entry, want Flags) entry {
+	next := *e
+	next.flags = want
+	next.setName(false, infoFor(e.info, want, e.letters))
+	next.flags = want
+	if want&e.letters.mask() == 0 && e.state&inNew != 0 && f.account.o.LeaveNew {
+		next.setName(true, "")
+		next.flags = want
+	}
+	return next
 }
 
 // moved keeps the recorded sums of both directories true after a rename of our own.

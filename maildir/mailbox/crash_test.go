@@ -125,6 +125,26 @@ func uidSet(uids ...uint32) (set sequence.Set) {
 }
 
 // The crash table: what a crash after each step leaves, and what becomes of it. The power cuts at every step are TestS109PowerCut.
+// promises has every STORE promised, and nobody keep it by himself.
+func (s *scene) promises() {
+	least, soon := promiseLeast, keepSoon
+	promiseLeast, keepSoon = 1, func(*Folder) {}
+	s.Cleanup(func() { promiseLeast, keepSoon = least, soon })
+}
+
+// ls compares what is in cur/.
+func (s *scene) ls(want string) {
+	s.Helper()
+	entries, _ := os.ReadDir(s.root + "/cur")
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != want {
+		s.Errorf("in cur/: %s, want %s", got, want)
+	}
+}
+
 func TestCrash(t *testing.T) {
 	for _, row := range []struct {
 		after string
@@ -220,6 +240,66 @@ func TestCrash(t *testing.T) {
 			if w := s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n"); w.ModSeq(1) < v.ModSeq(1) {
 				s.Errorf("MODSEQ was %d and is %d", v.ModSeq(1), w.ModSeq(1))
 			}
+		}},
+		{"promise of flags, log not", func(s *scene) {
+			var b batch
+			b.promise(&promise{modseq: 99, uids: uidSet(1, 3), add: Flagged, remove: Seen}, nil)
+			s.addTo("mb-uids", string(b.end(time.Now())))
+			s.next("")
+			s.wants("1 1.m F\n2 2.m S\n3 3.m F\n")
+			s.ls("1.m:2,F 2.m:2,S 3.m:2,F")
+			s.next("next-boot")
+			s.wants("1 1.m F\n2 2.m S\n3 3.m F\n")
+		}},
+		{"promise of flags and log, no file renamed", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2, 3), Add, Flagged, Unconditional)
+			s.ls("1.m:2,S 2.m:2,S 3.m:2,S")
+			s.next("")
+			s.wants("1 1.m FS\n2 2.m FS\n3 3.m FS\n") // who only looks is told what holds
+			s.ls("1.m:2,S 2.m:2,S 3.m:2,S")
+			write(s.T, s.root, "new/4.m", "new\n") // who compares names keeps the promise first
+			s.wants("1 1.m FS\n2 2.m FS\n3 3.m FS\n4 4.m \n")
+			s.ls("1.m:2,FS 2.m:2,FS 3.m:2,FS")
+		}},
+		{"half of the files renamed, others changed meanwhile", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2, 3), Replace, Flagged, Unconditional)
+			s.mv("cur/1.m:2,S", "cur/1.m:2,F")
+			s.mv("cur/2.m:2,S", "cur/2.m:2,RSX") // mutt answers it, and somebody has a letter of his own
+			os.Remove(s.root + "/cur/3.m:2,S")
+			s.next("next-boot")
+			s.wants("1 1.m F\n2 2.m F\n")
+			s.ls("1.m:2,F 2.m:2,FX")
+		}},
+		{"half of the files renamed, the caches deleted", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2, 3), Remove, Seen, Unconditional)
+			s.mv("cur/1.m:2,S", "cur/1.m:2,")
+			for _, name := range []string{"mb-index", s.log()} {
+				os.Remove(filepath.Join(s.root, name))
+			}
+			s.next("")
+			s.wants("1 1.m \n2 2.m \n3 3.m \n")
+			s.ls("1.m:2, 2.m:2, 3.m:2,")
+		}},
+		{"promise of flags, and the same process goes on", func(s *scene) {
+			s.promises()
+			promiseLeast = 2
+			s.f.Store(ctx, uidSet(1, 2, 3), Add, Flagged, Unconditional)
+			s.mv("cur/2.m:2,S", "cur/2.m:2,RS")
+			if _, err := s.f.Store(ctx, uidSet(1), Remove, Seen, Unconditional); err != nil {
+				s.Error(err)
+			}
+			s.ls("1.m:2,F 2.m:2,FRS 3.m:2,FS")
+			s.wants("1 1.m F\n2 2.m FRS\n3 3.m FS\n")
+			s.f.Store(ctx, uidSet(1, 2, 3), Add, Answered, Unconditional)
+			if v := look(s.T, s.f); textOf(s.T, v, 2) != "text 3\n" { // under its old name
+				s.Error("a body is not found")
+			}
+			s.ls("1.m:2,F 2.m:2,FRS 3.m:2,FS")
+			s.f.keepOn()
+			s.ls("1.m:2,FR 2.m:2,FRS 3.m:2,FRS")
 		}},
 		{"half of an EXPUNGE", func(s *scene) {
 			s.f.Store(ctx, uidSet(1, 2), Add, Deleted, Unconditional)

@@ -51,12 +51,13 @@ type Folder struct {
 	changeNo   uint64 // of the last change
 	losses     uint64 // how often the view was read anew
 	heard      heard
-	ear        func()               // ends listening for nobody in particular; nil: there is none
-	unverified time.Time            // since when names alone have shown what happened, see hear.go
-	suspects   map[uint32]time.Time // missing in a scan that proves nothing, since when
-	emptied    time.Time            // since when most of the folder seems gone
-	stirred    struct{ new, cur bool }
-	dead       []tombstone // of mb-uids up to deadSize, for VanishedSince
+	ear        func()                  // ends listening for nobody in particular; nil: there is none
+	unverified time.Time               // since when names alone have shown what happened, see hear.go
+	suspects   map[uint32]time.Time    // missing in a scan that proves nothing, since when
+	emptied    time.Time               // since when most of the folder seems gone
+	stirred    struct{ new, cur bool } // names of ours were changed there, and touched has not seen to it yet
+	promise    *promise                // given here and not kept yet
+	dead       []tombstone             // of mb-uids up to deadSize, for VanishedSince
 	deadSize   int64
 	floor      uint64
 	learnt     int      // sizes, dates and places in the cache found out since the last snapshot

@@ -22,6 +22,7 @@ func FuzzUIDs(f *testing.F) {
 	f.Add(whole[:len(whole)-5])
 	f.Add(append(bytes.Clone(whole), "K a $Work\nF 7\nX 18 x\n4294967295 :x\n= -\n"...))
 	f.Add([]byte("mb1 V1 Ix N1\n1 :a\n4294967294 :b\n-1:4294967294 m1\n= -\n"))
+	f.Add([]byte("mb1 V1 Ix N1\n1 :a\n= -\nP 1:4294967294 +FS -a m9\n= -\nP 1,* +F - m1\np\n= -\n"))
 	f.Add([]byte("mb1 V1 Ix N1\nR 4294967295 18446744073709551615\n-0,* m1 d-1\n= -\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		u, err := parseUIDs(text)
@@ -39,6 +40,9 @@ func FuzzUIDs(f *testing.F) {
 		again, err := parseUIDs(u.rewrite(u.inode, time.Unix(1, 0)))
 		if err != nil || again.torn || len(again.live) != len(u.live) || again.validity != u.validity || again.id != u.id || again.next < u.next {
 			t.Fatalf("%v: %+v is read back as %+v", err, u, again)
+		}
+		if (again.vow == nil) != (u.vow == nil) || u.vow != nil && again.vow.uids.String() != u.vow.uids.String() {
+			t.Fatalf("the promise %+v is read back as %+v", u.vow, again.vow)
 		}
 		for uid, l := range u.live {
 			if k := again.live[uid]; k == nil || k.key != l.key {

@@ -200,6 +200,9 @@ func (in *inspection) uids() {
 	if u.next > max(u.bound, 1) {
 		in.find(uidsName, fmt.Sprintf("UID %d is beyond the reservation of %d", u.next-1, u.bound), "reserve more", in.look)
 	}
+	if u.vow != nil {
+		in.find(uidsName, fmt.Sprintf("%d messages have flags that the names of their files may not say yet", u.vow.uids.Count()), "rename the files", in.look)
+	}
 	holder := map[string]uint32{}
 	gone := 0
 	for _, uid := range sortedUIDs(u) {

@@ -27,6 +27,9 @@ func (f *Folder) sync(ctx context.Context) error {
 }
 
 func (f *Folder) takeIn(ctx context.Context) error {
+	if _, err := f.keepPromise(); err != nil {
+		return err
+	}
 	listening := f.heard.listening()
 	var err error
 	found := f.scanHeard()

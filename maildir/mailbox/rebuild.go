@@ -57,9 +57,12 @@ func (f *Folder) rebuild(ctx context.Context) error {
 	}
 	if f.spent || next > lastUID { // RFC 9051 section 2.3.1.1: then all begins anew
 		f.validity, f.spent, next = f.account.newValidity(), false, 1
-		u.validity, u.next, u.bound, u.live, u.dead, old = f.validity, 1, 1, map[uint32]*line{}, nil, nil
+		u.validity, u.next, u.bound, u.live, u.dead, u.vow, old = f.validity, 1, 1, map[uint32]*line{}, nil, nil, nil
 	}
 	f.totals = totals{uidNext: next, modseq: fresh, uidBound: u.bound, modBound: u.modBound}
+	if u.vow != nil {
+		f.totals.promise = u.vow.modseq
+	}
 	if next > u.next { // clients may have been told of messages under these, which have other UIDs now
 		u.dead = append(u.dead, tombstone{sequence.Set{{Lo: u.next, Hi: next - 1}}, fresh, now.Unix()})
 	}

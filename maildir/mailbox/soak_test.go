@@ -156,6 +156,13 @@ func (s *soak) verify() {
 		if err != nil {
 			s.Fatal(err)
 		}
+		f.mu.Lock()
+		done, err := f.begin(ctx) // so that what was promised is kept
+		if err != nil {
+			s.Fatal(err)
+		}
+		done()
+		f.mu.Unlock()
 		v := look(s.T, f)
 		dir, _ := a.dirOf(name)
 		files := map[string]int{}
@@ -171,8 +178,12 @@ func (s *soak) verify() {
 		last := uint32(0)
 		for i := range v.Len() {
 			c, j := v.at(i)
-			if files[string(c.key(j))] != 1 {
-				s.Errorf("%s: UID %d has %d files", name, v.UID(i), files[string(c.key(j))])
+			e := c.entry(j)
+			if files[e.key] != 1 {
+				s.Errorf("%s: UID %d has %d files", name, v.UID(i), files[e.key])
+			}
+			if _, err := f.disk.Stat(e.path()); err != nil {
+				s.Errorf("%s: UID %d: no file has the name that says its flags: %v", name, v.UID(i), err)
 			}
 			if v.UID(i) <= last || v.UID(i) >= v.Counts().UIDNext {
 				s.Errorf("%s: UID %d after %d, below %d", name, v.UID(i), last, v.Counts().UIDNext)
@@ -268,6 +279,7 @@ func stepping() {
 
 func soakProgram(role, dir, name string) {
 	stepping()
+	promiseLeast = 4
 	file, err := os.OpenFile(filepath.Join(dir, "said."+name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		fmt.Println(err)
@@ -586,6 +598,9 @@ func (s *userSession) change(all []*userSession) {
 	switch n := w.rnd.IntN(12); {
 	case n < 4:
 		flags := []Flags{Seen, Flagged, Answered, Seen | Flagged, Keyword(s.numKey)}[w.rnd.IntN(5)]
+		if w.rnd.IntN(4) == 0 {
+			set = sequence.Set{{Lo: 1, Hi: s.view.Counts().UIDNext}} // and be killed before all of it is renamed
+		}
 		_, err = s.f.Store(ctx, set, Mode(w.rnd.IntN(3)), flags, Unconditional)
 	case n < 6:
 		if s.view.Len() > 20 {

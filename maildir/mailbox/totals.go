@@ -16,7 +16,8 @@ type totals struct {
 	modseq      uint64 // highest given
 	uidBound    uint32 // the reservation of mb-uids
 	modBound    uint64
-	uidsSize    int64 // octets of mb-uids taken in
+	uidsSize    int64  // octets of mb-uids taken in
+	promise     uint64 // see promise.go; 0: none
 	new, cur    dirState
 }
 
@@ -29,7 +30,7 @@ type dirState struct {
 	listed   int64  // nanoseconds; what happened since it was last read, happened later than this
 }
 
-const totalsLen = 4*5 + 8*2 + 4 + 8 + 4 + 8 + 8 + 2*(8+4+8+1+8)
+const totalsLen = 4*5 + 8*2 + 4 + 8 + 4 + 8 + 8 + 8 + 2*(8+4+8+1+8)
 
 func (t *totals) append(b []byte) []byte {
 	le := binary.LittleEndian
@@ -43,6 +44,7 @@ func (t *totals) append(b []byte) []byte {
 	b = le.AppendUint32(b, t.uidBound)
 	b = le.AppendUint64(b, t.modBound)
 	b = le.AppendUint64(b, uint64(t.uidsSize))
+	b = le.AppendUint64(b, t.promise)
 	for _, d := range []dirState{t.new, t.cur} {
 		b = le.AppendUint64(b, uint64(d.mtime))
 		b = le.AppendUint32(b, d.count)
@@ -67,6 +69,7 @@ func (d *decoder) totals() (t totals) {
 	t.uidBound = d.u32()
 	t.modBound = d.u64()
 	t.uidsSize = int64(d.u64())
+	t.promise = d.u64()
 	for _, s := range []*dirState{&t.new, &t.cur} {
 		*s = dirState{int64(d.u64()), d.u32(), d.u64(), d.byte() == 1, int64(d.u64())}
 	}

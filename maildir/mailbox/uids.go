@@ -34,6 +34,7 @@ type uids struct {
 	live     map[uint32]*line
 	letters  map[byte]string // keyword letters that mean something else here than in the account
 	dead     []tombstone
+	vow      *vow  // a promise that is not kept yet, see promise.go
 	size     int64 // octets up to the end of the last good batch
 	lines    int   // number of lines up to there
 	torn     bool  // something follows that is no whole batch
@@ -162,6 +163,11 @@ func parseLine(row []byte) (func(*uids), error) {
 		}, nil
 	case row[0] == '-':
 		return parseTombstone(string(row[1:]))
+	case bytes.HasPrefix(row, []byte("P ")):
+		v, err := parseVow(row[2:])
+		return func(u *uids) { u.vow = v }, err
+	case string(row) == "p":
+		return func(u *uids) { u.vow = nil }, nil
 	}
 	return parseMessage(row)
 }
@@ -399,6 +405,9 @@ func (u *uids) rewrite(inode uint64, now time.Time) []byte {
 	}
 	for _, t := range u.dead {
 		b.gone(t)
+	}
+	if u.vow != nil {
+		u.vow.line(&b)
 	}
 	return b.end(now)
 }

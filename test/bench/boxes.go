@@ -61,6 +61,7 @@ type box struct {
 	from    string // the Maildir it is linked from
 	c       *imapConn
 	samples []sample
+	after   time.Duration // how long a server goes on working for a command that it has answered
 }
 
 // sample is one look at the clocks.
@@ -80,7 +81,7 @@ func (b *box) time(ops int, f func() (found int, err error)) error {
 	}
 	s := sample{time: taken / time.Duration(ops), found: found}
 	if noCPU == nil {
-		time.Sleep(3 * time.Millisecond) // the server goes to sleep, and is charged
+		time.Sleep(max(b.after, 3*time.Millisecond)) // the server goes to sleep, and is charged
 		if after, err := b.s.meter.used(); err == nil {
 			s.cpu = (after - before) / time.Duration(ops)
 		}

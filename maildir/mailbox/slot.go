@@ -35,14 +35,6 @@ func newSlot(c *chunk) *slot {
 	return s
 }
 
-// stored is the slot of a block that is not read yet.
-func stored(from *snapshot, block int) *slot {
-	r := &from.blocks[block]
-	s := &slot{n: r.n, first: r.first}
-	s.owed.Store(&owed{from: from, block: block})
-	return s
-}
-
 // get is the chunk. A block that cannot be read (a byte flipped in the cache) is an empty chunk of the same length, and the snapshot is
 // marked bad, so that the next look rebuilds.
 func (s *slot) get() *chunk {

@@ -173,8 +173,12 @@ func readSnapshot(file durable.File) *snapshot {
 // slots are the chunks of the snapshot, none of them read yet.
 func (s *snapshot) slots() []*slot {
 	out := make([]*slot, len(s.blocks))
+	slots, due := make([]slot, len(s.blocks)), make([]owed, len(s.blocks)) // a piece of memory each would be most of the work of SELECT
 	for i := range s.blocks {
-		out[i] = stored(s, i)
+		due[i] = owed{from: s, block: i}
+		out[i] = &slots[i]
+		out[i].n, out[i].first = s.blocks[i].n, s.blocks[i].first
+		out[i].owed.Store(&due[i])
 	}
 	return out
 }

@@ -2,9 +2,9 @@ package imapd
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"pennypost/internal/domains"
@@ -300,16 +300,24 @@ func (s *session) getQuotaRoot(c *command) reply {
 	return ok("that is all")
 }
 
-// quotaLine writes what an account holds and may hold, in units of 1024 octets (RFC 9208 section 5.1).
+// quotaLine writes what an account holds and may hold, in units of 1024 octets (RFC 9208 section 5.1) and in messages (section 5.2).
 func (s *session) quotaLine(root string, account *shared) error {
 	b := append(astring(append(s.out, "* QUOTA "...), root), " ("...)
-	if limit := account.Limit(); limit > 0 {
-		used, _, err := account.Used()
+	limit, most := account.Limits()
+	if limit > 0 || most > 0 {
+		used, messages, err := account.Used()
 		if err != nil {
 			return err
 		}
-		b = strconv.AppendInt(append(b, "STORAGE "...), (used+1023)/1024, 10)
-		b = strconv.AppendInt(append(b, ' '), (limit+1023)/1024, 10)
+		if limit > 0 {
+			b = fmt.Appendf(b, "STORAGE %d %d", (used+1023)/1024, (limit+1023)/1024)
+		}
+		if limit > 0 && most > 0 {
+			b = append(b, ' ')
+		}
+		if most > 0 {
+			b = fmt.Appendf(b, "MESSAGE %d %d", messages, most)
+		}
 	}
 	s.out = append(b, ")\r\n"...)
 	s.spill()

@@ -54,7 +54,7 @@ type upload struct {
 	c        *command
 	folder   *mailbox.Folder
 	flags    mailbox.Flags // that the session may set there
-	room     int64         // octets that may still come, net of what is replaced; -1 any
+	room     mailbox.Room  // what may still come, net of what is replaced
 	messages []*mailbox.Appender
 }
 
@@ -165,8 +165,11 @@ func (s *session) upload(c *command, name string, instead int64) (*upload, error
 		folder.Close()
 		return nil, err
 	}
-	if u.room >= 0 {
-		u.room += instead
+	if instead > 0 && u.room.Octets >= 0 {
+		u.room.Octets += instead
+	}
+	if instead > 0 && u.room.Messages >= 0 {
+		u.room.Messages++
 	}
 	return u, nil
 }
@@ -296,12 +299,8 @@ func (u *upload) head(d *wire.Decoder) (*mailbox.Appender, head, *reply) {
 		return refuse(bad("UTF8 (~{n}) wants ENABLE UTF8=ACCEPT (RFC 6855 section 4)"))
 	case s.srv.MaxSize > 0 && n > s.srv.MaxSize:
 		return refuse(no("TOOBIG", "we take messages of "+strconv.FormatInt(s.srv.MaxSize, 10)+" octets"))
-	case u.room >= 0 && n > u.room:
+	case !u.room.Take(n):
 		return refuse(s.failed(mailbox.ErrQuota))
-	default:
-		if u.room >= 0 {
-			u.room -= n
-		}
 	}
 	flags, err := flagsIn(u.folder, names, u.flags&mailbox.Keyword(0) != 0)
 	if err != nil {

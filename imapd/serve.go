@@ -60,6 +60,7 @@ func options(conf *config.Config, a *domains.Account) mailbox.Options {
 		Prefix:       a.Prefix,
 		ExpungedDays: conf.IMAPD.ExpungedDays,
 		Quota:        a.Quota,
+		QuotaMost:    a.QuotaMessages,
 		LeaveNew:     conf.IMAPD.LeaveNew,
 		Rest:         restTime,
 		Stamp:        conf.Mail.Stamp,

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"pennypost/internal/config"
 	"pennypost/internal/domains"
 	"pennypost/internal/maillog"
 	"pennypost/login"
@@ -39,6 +40,7 @@ type house struct {
 	all *domains.Domains
 
 	quota     int64
+	quotaMost int64
 	delimiter string
 	prefix    string
 	layout    string
@@ -90,14 +92,14 @@ func newHouse(t *testing.T) *house {
 // open makes the server, after the house was furnished.
 func (h *house) open() {
 	h.all = domains.Open(filepath.Join(h.dir, "domains"), domains.Settings{MailPath: h.dir + "/mail/%d/%n/Maildir", DefaultDomain: "example.org",
-		Layout: h.layout, Delimiter: h.delimiter, Prefix: h.prefix, Quota: h.quota})
+		Layout: h.layout, Delimiter: h.delimiter, Prefix: h.prefix, Quota: h.quota, QuotaMessages: h.quotaMost})
 	h.srv = &Server{
 		Hostname: "mx.example.org",
 		Checker:  h,
 		Domains:  h.all,
 		Account: func(id *login.Identity) (string, mailbox.Options) {
 			a := id.Account
-			return a.Maildir, mailbox.Options{Layout: a.Layout, Delimiter: a.Delimiter[0], Prefix: a.Prefix, Quota: a.Quota, ExpungedDays: 14, Host: "mx"}
+			return a.Maildir, mailbox.Options{Layout: a.Layout, Delimiter: a.Delimiter[0], Prefix: a.Prefix, Quota: a.Quota, QuotaMost: a.QuotaMessages, ExpungedDays: 14, Host: "mx"}
 		},
 		TLS:       &tls.Config{Certificates: []tls.Certificate{certificate()}},
 		MaxSize:   100_000,
@@ -398,7 +400,11 @@ func (p *play) set(args string) {
 	key, value, _ := strings.Cut(args, " ")
 	switch key {
 	case "quota":
-		p.quota, _ = strconv.ParseInt(value, 10, 64)
+		q, err := config.ParseQuota(value)
+		if err != nil {
+			p.Fatal(err)
+		}
+		p.quota, p.quotaMost = q.Octets, q.Messages
 	case "delimiter":
 		p.delimiter = value
 	case "prefix":

@@ -240,7 +240,7 @@ func TestQuota(t *testing.T) {
 	os.MkdirAll(filepath.Join(m.Root, ".Lists", "cur"), 0o700)
 	os.MkdirAll(filepath.Join(m.Root, ".Lists", "new"), 0o700)
 	m.put(t, ".Lists/cur/3.x,S=1000:2,", "")
-	q := NewQuota(m, PlusPlus, 5000)
+	q := NewQuota(m, PlusPlus, 5000, 0)
 	now := time.Now()
 	used := func(want, messages int64) {
 		t.Helper()
@@ -252,7 +252,7 @@ func TestQuota(t *testing.T) {
 	used(1111, 3)
 	q.Add(500, 1)
 	used(1611, 4)
-	other := NewQuota(m, PlusPlus, 5000) // another process
+	other := NewQuota(m, PlusPlus, 5000, 0) // another process
 	other.Add(-500, -1)
 	used(1111, 3)
 	file := filepath.Join(m.Root, "maildirsize")
@@ -266,6 +266,20 @@ func TestQuota(t *testing.T) {
 	used(90000, 3)
 	now = now.Add(16 * time.Minute)
 	used(1111, 3)
+	for _, l := range []struct {
+		octets, messages int64
+		head             string
+	}{{5000, 10, "5000S,10C"}, {0, 10, "10C"}} {
+		q = NewQuota(m, PlusPlus, l.octets, l.messages)
+		used(1111, 3)
+		if text, _ := os.ReadFile(file); string(text) != l.head+"\n1111 3\n" {
+			t.Errorf("maildirsize %q", text)
+		}
+		if !q.Allows(5000, 10) || q.Allows(1, 11) || q.Allows(5001, 1) != (l.octets == 0) {
+			t.Errorf("%+v allows something else", l)
+		}
+	}
+	q = NewQuota(m, PlusPlus, 5000, 0)
 	os.Remove(file)
 	os.Mkdir(file, 0o700)
 	if _, _, err := q.Used(now); err == nil {

@@ -12,9 +12,9 @@ import (
 )
 
 // Quota counts what the mail of one account weighs, in the file maildirsize at the root of its Maildir
-// as Maildir++ has it: the limit on the first line, then one line for every change.
+// as Maildir++ has it: the limits on the first line, then one line for every change.
 //
-//	1073741824S
+//	1073741824S,50000C
 //	917504 211
 //	4096 1
 //	-4096 -1
@@ -23,7 +23,8 @@ import (
 // count: when the file is longer than 5120 octets, makes no sense, or says that the account is
 // over its limit and is older than a quarter of an hour.
 type Quota struct {
-	Limit  int64 // octets
+	Limit  int64 // octets, 0 any number
+	Most   int64 // messages, 0 any number
 	Layout string
 
 	m        *Maildir
@@ -43,8 +44,24 @@ const (
 var errSizes = errors.New("maildirsize makes no sense")
 
 // NewQuota counts the Maildir m with the folders below it.
-func NewQuota(m *Maildir, layout string, limit int64) *Quota {
-	return &Quota{Limit: limit, Layout: layout, m: m}
+func NewQuota(m *Maildir, layout string, limit, most int64) *Quota {
+	return &Quota{Limit: limit, Most: most, Layout: layout, m: m}
+}
+
+// Allows reports whether an account may hold so much.
+func (q *Quota) Allows(octets, messages int64) bool {
+	return (q.Limit == 0 || octets <= q.Limit) && (q.Most == 0 || messages <= q.Most)
+}
+
+// head is the first line of maildirsize.
+func (q *Quota) head() string {
+	switch {
+	case q.Most == 0:
+		return strconv.FormatInt(q.Limit, 10) + "S"
+	case q.Limit == 0:
+		return strconv.FormatInt(q.Most, 10) + "C"
+	}
+	return strconv.FormatInt(q.Limit, 10) + "S," + strconv.FormatInt(q.Most, 10) + "C"
 }
 
 // Used is how much there is. Nothing is read that has not changed since the last call.
@@ -62,7 +79,7 @@ func (q *Quota) used(now time.Time) (int64, int64, error) {
 	if err == nil && (info.Inode != q.inode || info.Size != q.size || info.Size == 0) {
 		err = q.read()
 	}
-	stale := q.octets > q.Limit && (q.changes > 0 || now.Sub(info.ModTime).Abs() > recountAfter)
+	stale := !q.Allows(q.octets, q.messages) && (q.changes > 0 || now.Sub(info.ModTime).Abs() > recountAfter)
 	if err != nil || stale {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errSizes) {
 			return 0, 0, err
@@ -119,7 +136,7 @@ func (q *Quota) read() error {
 	if n > longestSizes {
 		return errSizes
 	}
-	octets, messages, changes, err := parseSizes(text[:n], q.Limit)
+	octets, messages, changes, err := parseSizes(text[:n], q.head())
 	if err != nil {
 		return err
 	}
@@ -128,10 +145,10 @@ func (q *Quota) read() error {
 	return nil
 }
 
-func parseSizes(text []byte, limit int64) (octets, messages int64, changes int, err error) {
+func parseSizes(text []byte, limits string) (octets, messages int64, changes int, err error) {
 	head, rest, ok := bytes.Cut(text, []byte("\n"))
-	if !ok || string(bytes.TrimSpace(head)) != strconv.FormatInt(limit, 10)+"S" {
-		return 0, 0, 0, errSizes // another limit now, or none of ours
+	if !ok || string(bytes.TrimSpace(head)) != limits {
+		return 0, 0, 0, errSizes // other limits now, or none of ours
 	}
 	lines := 0
 	for len(rest) > 0 {
@@ -194,7 +211,7 @@ func (q *Quota) recount() error {
 		return err
 	}
 	var b []byte
-	b = append(strconv.AppendInt(b, q.Limit, 10), "S\n"...)
+	b = append(append(b, q.head()...), '\n')
 	b = append(strconv.AppendInt(b, octets, 10), ' ')
 	b = append(strconv.AppendInt(b, messages, 10), '\n')
 	_, err = f.Write(b)

@@ -19,6 +19,7 @@ type Account struct {
 	Maildir       string       `json:"maildir"`
 	Layout        string       `json:"layout"`
 	Quota         int64        `json:"quota"`
+	QuotaMessages int64        `json:"quota_messages"`
 	DetailFolders []string     `json:"detail_folders,omitempty"`
 	Forward       []string     `json:"forward,omitempty"`
 	Credentials   []Credential `json:"credentials"`
@@ -32,7 +33,7 @@ func (s *Store) AddUser(who, quota string, credential *login.Credential) (*Accou
 		return nil, err
 	}
 	if quota != "" {
-		if _, err := config.Size(quota); err != nil {
+		if _, err := config.ParseQuota(quota); err != nil {
 			return nil, fmt.Errorf("quota %w", err)
 		}
 	}
@@ -137,6 +138,7 @@ func (s *Store) User(who string) (a Account, err error) {
 		Maildir:       found.Maildir,
 		Layout:        found.Layout,
 		Quota:         found.Quota,
+		QuotaMessages: found.QuotaMessages,
 		DetailFolders: found.DetailFolders,
 	}
 	for _, f := range found.Forward {

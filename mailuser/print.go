@@ -82,16 +82,16 @@ func PrintAccounts(w io.Writer, list []Account) error {
 		for _, k := range a.Credentials {
 			names = append(names, k.Name)
 		}
-		rows = append(rows, []string{a.Address, quota(a.Quota), "credentials: " + or(names, "none")})
+		rows = append(rows, []string{a.Address, quota(a), "credentials: " + or(names, "none")})
 	}
 	return table(w, rows)
 }
 
-func quota(n int64) string {
-	if n == 0 {
+func quota(a Account) string {
+	if a.Quota == 0 && a.QuotaMessages == 0 {
 		return "no quota"
 	}
-	return config.FormatSize(n)
+	return config.Quota{Octets: a.Quota, Messages: a.QuotaMessages}.String()
 }
 
 // PrintAccount writes all of one account.
@@ -100,7 +100,7 @@ func PrintAccount(w io.Writer, a Account) error {
 		{"account", a.Address},
 		{"directory", a.Dir},
 		{"mail", a.Maildir + " (" + a.Layout + ")"},
-		{"quota", quota(a.Quota)},
+		{"quota", quota(a)},
 	}
 	if len(a.DetailFolders) > 0 {
 		rows = append(rows, []string{"detail folders", strings.Join(a.DetailFolders, ", ")})

@@ -37,7 +37,7 @@ func openDrop(ctx context.Context, srv *Server, user *domains.Account) (*maildro
 	d := &maildrop{srv: srv, user: user}
 	var err error
 	if d.account, err = mailbox.OpenAccount(user.Maildir, mailbox.Options{
-		Layout: user.Layout, ExpungedDays: srv.ExpungedDays, Quota: user.Quota, Stamp: srv.Stamp, Own: user.Unix != nil, Host: srv.Hostname, LeaveNew: true,
+		Layout: user.Layout, ExpungedDays: srv.ExpungedDays, Quota: user.Quota, QuotaMost: user.QuotaMessages, Stamp: srv.Stamp, Own: user.Unix != nil, Host: srv.Hostname, LeaveNew: true,
 	}); err != nil {
 		return nil, err
 	}

@@ -213,6 +213,14 @@ func TestQuotaFollows(t *testing.T) {
 	if text, _ := os.ReadFile(filepath.Join(h.root, "maildirsize")); string(text) != "1000S\n301 1\n" {
 		t.Errorf("maildirsize %q", text)
 	}
+	os.WriteFile(over, []byte("500"), 0o644)
+	h.srv.Checker = ward{&domains.Account{User: "bob", Domain: "example.org", Maildir: h.root, Layout: maildir.PlusPlus, QuotaMessages: 1}}
+	c = h.enter()
+	c.say("DELE 1", "+OK")
+	c.say("QUIT", "+OK")
+	if _, err := os.Stat(over); err == nil {
+		t.Error("still marked, with room for a message")
+	}
 }
 
 func TestNotMounted(t *testing.T) {

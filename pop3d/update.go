@@ -45,7 +45,7 @@ func (s *session) update() (failed int) {
 
 // lighter tells smtpd where there is room again.
 func (d *maildrop) lighter() {
-	if d.user.Quota <= 0 || d.srv.State == "" {
+	if d.user.Quota+d.user.QuotaMessages <= 0 || d.srv.State == "" {
 		return
 	}
 	state, err := durable.Open(d.srv.State)
@@ -62,8 +62,8 @@ func (d *maildrop) lighter() {
 	if !marked {
 		return
 	}
-	used, _, err := d.account.Used()
-	if err == nil && used+wanted <= d.user.Quota && over.Clear(user) == nil {
-		d.srv.Log.Quota(user, "back", used, d.user.Quota)
+	used, messages, err := d.account.Used()
+	if room, _ := d.account.Room(); err == nil && room.Take(wanted) && over.Clear(user) == nil {
+		d.srv.Log.Quota(user, "back", used, d.user.Quota, messages, d.user.QuotaMessages)
 	}
 }

@@ -44,6 +44,7 @@ type box struct {
 	quota    *maildir.Quota
 	user     string
 	reserved int64 // octets on their way in
+	coming   int64 // messages
 	marked   bool  // in state/over
 }
 

@@ -187,7 +187,7 @@ func (a *Agent) copyInto(r *round, rc *recipient, acc *domains.Account, folder, 
 	default:
 		root = acc.Maildir
 	}
-	if acc.Quota > 0 {
+	if acc.Quota > 0 || acc.QuotaMessages > 0 {
 		b, err := a.boxes.get(acc.Maildir, now)
 		if err != nil {
 			rc.fail(a.trouble(rc, err))

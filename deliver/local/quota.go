@@ -29,30 +29,31 @@ func (a *Agent) room(c *copying, account *domains.Account) error {
 		return nil
 	}
 	a.boxes.mu.Lock()
-	if b.quota == nil || b.quota.Limit != account.Quota {
-		b.quota = maildir.NewQuota(b.Maildir, account.Layout, account.Quota)
+	if b.quota == nil || b.quota.Limit != account.Quota || b.quota.Most != account.QuotaMessages {
+		b.quota = maildir.NewQuota(b.Maildir, account.Layout, account.Quota, account.QuotaMessages)
 		b.user = account.Path().String()
 		b.marked = a.isMarked(b.user)
 	}
-	quota, reserved := b.quota, b.reserved
+	quota, reserved, coming := b.quota, b.reserved, b.coming
 	a.boxes.mu.Unlock()
-	used, _, err := quota.Used(time.Now())
+	used, messages, err := quota.Used(time.Now())
 	if err != nil {
 		return err
 	}
 	size := c.rcpt.job.length() + traceRoom
-	if used+reserved+size <= quota.Limit || account.Postmaster {
+	if quota.Allows(used+reserved+size, messages+coming+1) || account.Postmaster {
 		c.reserved = size
 		a.boxes.mu.Lock()
 		b.reserved += size
+		b.coming++
 		a.boxes.mu.Unlock()
 		return nil
 	}
-	if size > quota.Limit {
+	if quota.Limit > 0 && size > quota.Limit {
 		return &overQuota{never: true}
 	}
-	if wanted := maildir.Wanted(size, quota.Limit); used+reserved+wanted > quota.Limit {
-		a.mark(b, wanted, used)
+	if wanted := maildir.Wanted(size, quota.Limit); !quota.Allows(used+reserved+wanted, messages+coming+1) {
+		a.mark(b, wanted, used, messages)
 	}
 	return &overQuota{}
 }
@@ -74,7 +75,10 @@ func (a *Agent) count(group []*copying) {
 			continue
 		}
 		a.boxes.mu.Lock()
-		c.used.reserved -= c.reserved
+		if c.reserved > 0 {
+			c.used.reserved -= c.reserved
+			c.used.coming--
+		}
 		a.boxes.mu.Unlock()
 		if c.err == nil && c.how != "repeat" {
 			if sums == nil {
@@ -111,7 +115,7 @@ func (a *Agent) recheck(now time.Time) {
 	for _, user := range users {
 		account, err := a.Directory.Login(user)
 		switch {
-		case errors.Is(err, domains.ErrNoAccount) || err == nil && account.Quota <= 0:
+		case errors.Is(err, domains.ErrNoAccount) || err == nil && account.Quota+account.QuotaMessages <= 0:
 			over.Clear(user)
 		case err != nil:
 			a.Log.Warn("quota of "+user, err)
@@ -129,16 +133,16 @@ func (a *Agent) recheckUser(over *maildir.Over, user string, account *domains.Ac
 		return err
 	}
 	defer m.Close()
-	quota := maildir.NewQuota(m, account.Layout, account.Quota)
+	quota := maildir.NewQuota(m, account.Layout, account.Quota, account.QuotaMessages)
 	if err := quota.Recount(); err != nil {
 		return err
 	}
-	used, _, err := quota.Used(now)
+	used, messages, err := quota.Used(now)
 	if err != nil {
 		return err
 	}
-	if wanted, marked := over.Marked(user); marked && used+wanted <= account.Quota {
-		a.Log.Quota(user, "back", used, account.Quota)
+	if wanted, marked := over.Marked(user); marked && quota.Allows(used+wanted, messages+1) {
+		a.Log.Quota(user, "back", used, account.Quota, messages, account.QuotaMessages)
 		return over.Clear(user)
 	}
 	return nil
@@ -179,7 +183,7 @@ func (a *Agent) over() (*maildir.Over, durable.Disk) {
 }
 
 // mark tells smtpd that the account is full.
-func (a *Agent) mark(b *box, wanted, used int64) {
+func (a *Agent) mark(b *box, wanted, used, messages int64) {
 	over, disk := a.over()
 	if over == nil {
 		return
@@ -191,7 +195,7 @@ func (a *Agent) mark(b *box, wanted, used int64) {
 	}
 	if !b.marked {
 		b.marked = true
-		a.Log.Quota(b.user, "over", used, b.quota.Limit)
+		a.Log.Quota(b.user, "over", used, b.quota.Limit, messages, b.quota.Most)
 	}
 }
 
@@ -203,12 +207,12 @@ func (a *Agent) unmark(b *box) {
 	}
 	defer disk.Close()
 	wanted, marked := over.Marked(b.user)
-	used, _, err := b.quota.Used(time.Now())
-	if err != nil || marked && used+wanted > b.quota.Limit {
+	used, messages, err := b.quota.Used(time.Now())
+	if err != nil || marked && !b.quota.Allows(used+wanted, messages+1) {
 		return
 	}
 	if over.Clear(b.user) == nil {
 		b.marked = false
-		a.Log.Quota(b.user, "back", used, b.quota.Limit)
+		a.Log.Quota(b.user, "back", used, b.quota.Limit, messages, b.quota.Most)
 	}
 }

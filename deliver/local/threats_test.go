@@ -324,6 +324,11 @@ func TestQuota(t *testing.T) {
 	if !strings.HasPrefix(string(text), "1000S\n") {
 		t.Errorf("maildirsize %q", text)
 	}
+	b.bob.Quota, b.bob.QuotaMessages = 0, 3 // there are two
+	for i, want := range []byte{'K', 'Z'} {
+		o.ID = fmt.Sprintf("0fk2v9qk3x7m2c00%d-a", i)
+		b.one(b.deliver(o, plain("x\n")), want, map[byte]string{'K': "2.0.0", 'Z': "4.2.2"}[want])
+	}
 }
 
 // S146: a file system or a limit that does not let us link: copied instead. A stale handle is opened again.

@@ -58,7 +58,7 @@ type Mail struct {
 	Layout        string // maildir++ fs
 	Delimiter     string // of mailbox names: / or .
 	Prefix        string // of mailbox names but INBOX: "" or "INBOX."
-	Quota         int64  // per account, 0 none
+	Quota         Quota  // per account
 	Separators    string // "+"
 	Link          bool   // hard-link from spool to Maildir where they share a file system: true
 	Programs      bool   // program lines in forward files of virtual users: false

@@ -140,7 +140,7 @@ func TestEveryFieldHasItsKey(t *testing.T) {
 			f, name := v.Field(i), where+v.Type().Field(i).Name
 			switch {
 			case name == "File" || f.Kind() == reflect.Map:
-			case f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[Rate]():
+			case f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[Rate]() && f.Type() != reflect.TypeFor[Quota]():
 				walk(name+".", f)
 			case known[f.Addr().Pointer()] == "":
 				t.Errorf("%s has no key", name)
@@ -180,6 +180,20 @@ func TestRate(t *testing.T) {
 	for _, bad := range []string{"messages", "message 10/h", "bounce_ratio 101", "recipients x"} {
 		if o.Parse(bad) == nil {
 			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestQuota(t *testing.T) {
+	for said, want := range map[string]Quota{"none": {}, "10GiB": {10 << 30, 0}, "512": {512, 0}, "50000 messages": {0, 50000}, "10GiB 50000 messages": {10 << 30, 50000}} {
+		q, err := ParseQuota(said)
+		if again, err2 := ParseQuota(q.String()); q != want || err != nil || again != q || err2 != nil {
+			t.Errorf("%q: %+v %v, again %+v %v", said, q, err, again, err2)
+		}
+	}
+	for _, said := range []string{"", "messages", "0 messages", "-1 messages", "10GiB much messages", "10 furlongs", "1 2 3 messages"} {
+		if q, err := ParseQuota(said); err == nil {
+			t.Errorf("%q is %+v", said, q)
 		}
 	}
 }

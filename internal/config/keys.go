@@ -66,7 +66,7 @@ func mail(c *Config) []key {
 		choice("layout", &m.Layout, "maildir++", "fs"),
 		choice("delimiter", &m.Delimiter, "/", "."),
 		word("prefix", &m.Prefix, mailboxPrefix),
-		size("quota", &m.Quota, 0, math.MaxInt64),
+		quota("quota", &m.Quota),
 		word("separators", &m.Separators, separators),
 		flag("link", &m.Link),
 		flag("programs", &m.Programs),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -197,6 +198,59 @@ func Size(s string) (int64, error) {
 		return n * u.n, nil
 	}
 	return 0, errorf("is %q: write a size such as 25MiB (KiB MiB GiB TiB, or kB MB GB TB)", s)
+}
+
+// Quota is how much mail an account may hold, 0 any number.
+type Quota struct{ Octets, Messages int64 }
+
+// ParseQuota reads a size, a number of messages as in "50000 messages", or both, "10GiB 50000 messages". "none" is no limit.
+func ParseQuota(s string) (q Quota, err error) {
+	said, counted := strings.CutSuffix(s, " messages")
+	if !counted {
+		q.Octets, err = Size(s)
+		return q, err
+	}
+	size, number, both := strings.Cut(strings.TrimSpace(said), " ")
+	if !both {
+		size, number = "none", size
+	}
+	if q.Octets, err = Size(size); err != nil {
+		return Quota{}, err
+	}
+	if q.Messages, err = strconv.ParseInt(strings.TrimSpace(number), 10, 64); err != nil || q.Messages < 1 {
+		return Quota{}, errorf("is %q: write a quota such as 10GiB, 50000 messages, or 10GiB 50000 messages", s)
+	}
+	return q, nil
+}
+
+// String is the form ParseQuota reads back.
+func (q Quota) String() string {
+	var said []string
+	if q.Octets > 0 {
+		said = append(said, FormatSize(q.Octets))
+	}
+	if q.Messages > 0 {
+		said = append(said, strconv.FormatInt(q.Messages, 10)+" messages")
+	}
+	return cmp.Or(strings.Join(said, " "), "none")
+}
+
+// quota is a Quota, or a number of octets.
+func quota(name string, p *Quota) key {
+	return key{name, p, func(value any) (err error) {
+		switch v := value.(type) {
+		case int64:
+			if v < 0 {
+				return errors.New("is below 0")
+			}
+			*p = Quota{Octets: v}
+		case string:
+			*p, err = ParseQuota(v)
+		default:
+			return errors.New(`is a quota such as "10GiB"`)
+		}
+		return err
+	}}
 }
 
 // FormatSize is the shortest form Size reads back.

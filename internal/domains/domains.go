@@ -46,6 +46,7 @@ type Settings struct {
 	Delimiter     string   // of mailbox names: / or .
 	Prefix        string   // of mailbox names: "" or "INBOX."
 	Quota         int64    // octets, 0 is none
+	QuotaMessages int64    // likewise
 	DefaultDomain string   // completes bare login names
 	Origin        string   // completes bare addresses; whose postmaster is that of domains without one
 	Programs      bool     // program lines in forward files of virtual users
@@ -94,7 +95,8 @@ func FromConfig(c *config.Config) *Domains {
 		Layout:        c.Mail.Layout,
 		Delimiter:     c.Mail.Delimiter,
 		Prefix:        c.Mail.Prefix,
-		Quota:         c.Mail.Quota,
+		Quota:         c.Mail.Quota.Octets,
+		QuotaMessages: c.Mail.Quota.Messages,
 		DefaultDomain: c.DefaultDomain,
 		Origin:        c.Origin,
 		Programs:      c.Mail.Programs,
@@ -137,6 +139,7 @@ type Account struct {
 	Delimiter     string
 	Prefix        string
 	Quota         int64
+	QuotaMessages int64
 	Outbound      config.Outbound // how much it may send
 	DetailFolders []string        // folders mail for user+folder goes into
 	Junk          string          // folder of marked mail, "" the INBOX

@@ -51,7 +51,7 @@ func example(t testing.TB) string {
 	return tree(t, map[string]string{
 		"example.org/users/alice/":                  "",
 		"example.org/users/bob/":                    "",
-		"example.org/users/bob/quota":               "10MB\n",
+		"example.org/users/bob/quota":               "10MB 500 messages\n",
 		"example.org/users/bob/detail_folders":      "Lists\nWork/Go\n",
 		"example.org/users/δοκιμή/":                 "",
 		"example.org/users/o'brien/":                "",
@@ -174,7 +174,7 @@ func TestAccount(t *testing.T) {
 	if a.Maildir != "/mail/example.org/alice/Maildir" || a.Quota != 1<<30 || a.Layout != "maildir++" || !a.Plain() || a.Postmaster {
 		t.Errorf("%+v", a)
 	}
-	if b := look("bob@example.org"); b.Quota != 10e6 || strings.Join(b.DetailFolders, "|") != "Lists|Work/Go" || !b.Postmaster {
+	if b := look("bob@example.org"); b.Quota != 10e6 || b.QuotaMessages != 500 || strings.Join(b.DetailFolders, "|") != "Lists|Work/Go" || !b.Postmaster {
 		t.Errorf("%+v", b)
 	}
 	if c := look("carol@catch.example"); c.Maildir != "/srv/carol@catch.example" || c.Layout != "fs" {

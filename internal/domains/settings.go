@@ -81,8 +81,9 @@ func (s *Settings) override(dir string, seen snapshot) error {
 			s.Prefix = v
 			return nil
 		}},
-		{"quota", func(v string) (err error) {
-			s.Quota, err = config.Size(v)
+		{"quota", func(v string) error {
+			q, err := config.ParseQuota(v)
+			s.Quota, s.QuotaMessages = q.Octets, q.Messages
 			return err
 		}},
 		{"outbound", func(v string) error { return s.Outbound.Parse(v) }},
@@ -182,6 +183,7 @@ func (s *Settings) account(dom *domain, st *domainState, name string) *Account {
 		Delimiter:     s.Delimiter,
 		Prefix:        s.Prefix,
 		Quota:         s.Quota,
+		QuotaMessages: s.QuotaMessages,
 		Outbound:      s.Outbound,
 		DetailFolders: s.DetailFolders,
 		Junk:          s.Junk,

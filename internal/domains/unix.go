@@ -102,7 +102,7 @@ func (st *domainState) readUnix(dom *domain, who *passwd.User, name string) *use
 		return us
 	}
 	us.account = s.account(dom, st, name)
-	us.account.Unix, us.account.Quota = who, 0 // of homes the kernel keeps count
+	us.account.Unix, us.account.Quota, us.account.QuotaMessages = who, 0, 0 // of homes the kernel keeps count
 	us.account.Maildir = filepath.Clean(expand(s.UnixPath, name, dom.name))
 	if below, ok := strings.CutPrefix(s.UnixPath, "~/"); ok {
 		us.account.Maildir = filepath.Join(who.Home, below)

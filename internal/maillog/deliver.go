@@ -39,6 +39,13 @@ func (l *Log) Forward(id string, to, target address.Path) {
 }
 
 // Quota is an account that went over its quota, or came back.
-func (l *Log) Quota(user, state string, used, limit int64) {
-	l.event("quota", "").str("user", user).str("state", state).num("used", used).num("limit", limit).end()
+func (l *Log) Quota(user, state string, used, limit, messages, most int64) {
+	e := l.event("quota", "").str("user", user).str("state", state)
+	if limit > 0 {
+		e = e.num("used", used).num("limit", limit)
+	}
+	if most > 0 {
+		e = e.num("messages", messages).num("most", most)
+	}
+	e.end()
 }

@@ -22,6 +22,7 @@ type Options struct {
 	Prefix       string        // "" or "INBOX."
 	ExpungedDays int           // how long expunged mail is kept; 0 unlinks
 	Quota        int64         // octets, 0 none
+	QuotaMost    int64         // messages, 0 none
 	LeaveNew     bool          // new/ stays new/ until a message is seen
 	Stamp        string        // as in package maildir: the store is mounted
 	Own          bool          // of the Unix user we run as: folder symlinks are followed, group-shared folders stay shared

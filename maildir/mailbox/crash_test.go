@@ -124,7 +124,6 @@ func uidSet(uids ...uint32) (set sequence.Set) {
 	return set
 }
 
-// The crash table: what a crash after each step leaves, and what becomes of it. The power cuts at every step are TestS109PowerCut.
 // promises has every STORE promised, and nobody keep it by himself.
 func (s *scene) promises() {
 	least, soon := promiseLeast, keepSoon
@@ -145,6 +144,7 @@ func (s *scene) ls(want string) {
 	}
 }
 
+// The crash table: what a crash after each step leaves, and what becomes of it. The power cuts at every step are TestS109PowerCut.
 func TestCrash(t *testing.T) {
 	for _, row := range []struct {
 		after string
@@ -282,6 +282,66 @@ func TestCrash(t *testing.T) {
 			s.next("")
 			s.wants("1 1.m \n2 2.m \n3 3.m \n")
 			s.ls("1.m:2, 2.m:2, 3.m:2,")
+		}},
+		{"promise of flags, and the folder is closed", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2, 3), Add, Flagged, Unconditional)
+			s.f.Close()
+			s.ls("1.m:2,FS 2.m:2,FS 3.m:2,FS")
+		}},
+		{"promise of flags, and another process expunges, or copies, or moves", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2), Add, Deleted|Flagged, Unconditional)
+			s.next("")
+			other, err := s.a.Folder("Other")
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer other.Close()
+			if _, _, err := s.f.Copy(ctx, uidSet(1), other); err != nil { // before anybody has renamed it
+				s.Error(err)
+			}
+			if got := shown(look(s.T, other)); !strings.HasSuffix(got, " FST\n") {
+				s.Errorf("the copy: %s", got)
+			}
+			s.f.Expunge(ctx, uidSet(1))
+			s.ls("2.m:2,FST 3.m:2,S")
+			s.wants("2 2.m FST\n3 3.m S\n")
+			s.f.Store(ctx, uidSet(2, 3), Remove, Flagged|Seen, Unconditional)
+			s.next("")
+			if other, err = s.a.Folder("Other"); err != nil {
+				s.Fatal(err)
+			}
+			defer other.Close()
+			if _, _, err := s.f.Move(ctx, uidSet(2), other); err != nil {
+				s.Error(err)
+			}
+			if got := shown(look(s.T, other)); !strings.HasSuffix(got, " T\n") {
+				s.Errorf("what was moved: %s", got)
+			}
+			s.ls("3.m:2,")
+			s.wants("3 3.m \n")
+		}},
+		{"promise of flags, and Dovecot takes over", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2, 3), Add, Flagged, Unconditional)
+			s.next("")
+			if _, _, err := s.f.ToDovecot(ctx); err != nil {
+				s.Error(err)
+			}
+			s.ls("1.m:2,FS 2.m:2,FS 3.m:2,FS")
+		}},
+		{"promise of flags kept, mb-uids lost and the one before it left", func(s *scene) {
+			s.promises()
+			s.f.Store(ctx, uidSet(1, 2, 3), Add, Flagged, Unconditional)
+			pending := s.read("mb-uids")
+			promiseLeast = 100
+			s.f.Store(ctx, uidSet(1, 2, 3), Remove, Flagged, Unconditional)
+			write(s.T, s.root, "mb-uids.old", string(pending))
+			os.Remove(s.root + "/mb-uids")
+			s.next("")
+			look(s.T, s.f)
+			s.ls("1.m:2,S 2.m:2,S 3.m:2,S")
 		}},
 		{"promise of flags, and the same process goes on", func(s *scene) {
 			s.promises()
@@ -440,6 +500,139 @@ func TestUIDsRunOut(t *testing.T) {
 	w := look(t, s.f)
 	if w.Counts().UIDValidity <= v.Counts().UIDValidity || w.Len() != 4 || w.UID(3) != 4 {
 		t.Errorf("%+v\n%s", w.Counts(), shown(w))
+	}
+}
+
+// fixed is a disk on which one message's file cannot be renamed.
+type fixed struct {
+	below
+	key string
+}
+
+func (d fixed) RenameNew(from, to string) error {
+	if strings.HasPrefix(from, "cur/"+d.key) {
+		return &fs.PathError{Op: "rename", Path: from, Err: syscall.EACCES}
+	}
+	return d.below.RenameNew(from, to)
+}
+
+// A file that nobody may rename keeps its flags, and its folder can be read.
+func TestPromiseDenied(t *testing.T) {
+	least, soon := promiseLeast, keepSoon
+	promiseLeast, keepSoon = 1, func(*Folder) {}
+	t.Cleanup(func() { promiseLeast, keepSoon = least, soon })
+	run(t, "one-boot")
+	memory := faultdisk.New()
+	open := func(root string) (durable.Disk, error) {
+		d, err := inMemory(memory)(root)
+		if err != nil {
+			return nil, err
+		}
+		return fixed{d.(below), "2.m"}, nil
+	}
+	start := func() *Folder {
+		a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := a.Folder("INBOX")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
+	for i := range 3 {
+		memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
+	}
+	f := start()
+	for i, row := range []struct {
+		who  func() *Folder
+		mode Mode
+		want string
+	}{
+		{func() *Folder { return f }, Add, "1 1.m FS\n2 2.m S\n3 3.m FS\n"},
+		{start, Remove, "1 1.m S\n2 2.m S\n3 3.m S\n"},
+		{start, Add, "1 1.m FS\n2 2.m S\n3 3.m FS\n"},
+	} {
+		look(t, f)
+		if _, err := f.Store(ctx, uidSet(1, 2, 3), row.mode, Flagged, Unconditional); err != nil {
+			t.Fatal(err)
+		}
+		told := look(t, f).Counts().HighestModSeq
+		next := row.who()
+		memory.Put(fmt.Sprintf("mail/bob/Maildir/new/%d.m", i+4), "new\n")
+		v := look(t, next)
+		if got := shown(v); !strings.HasPrefix(got, row.want) {
+			t.Errorf("%d: got\n%swant\n%s", i, got, row.want)
+		}
+		if row.mode == Add && !v.ChangedSince(told).Has(2) {
+			t.Errorf("%d: nobody is told that the flags of UID 2 are as before", i)
+		}
+		if n, p := next.totals.promise, next.promise; n != 0 || p != nil {
+			t.Errorf("%d: the promise is still there", i)
+		}
+	}
+}
+
+// Where there is no room for the line, or for what follows it, flags are as one of before or after, and so are the names.
+func TestPromiseDiskFull(t *testing.T) {
+	least, soon := promiseLeast, keepSoon
+	promiseLeast, keepSoon = 1, func(*Folder) {}
+	t.Cleanup(func() { promiseLeast, keepSoon = least, soon })
+	for _, given := range []bool{false, true} {
+		run(t, "one-boot")
+		memory, now := faultdisk.New(), false
+		open := func(root string) (durable.Disk, error) {
+			d, err := inMemory(memory)(root)
+			if err != nil {
+				return nil, err
+			}
+			return full{d.(below), &now}, nil
+		}
+		memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
+		for i := range 3 {
+			memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
+		}
+		start := func() *Folder {
+			a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := a.Folder("INBOX")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}
+		f := start()
+		look(t, f)
+		now = !given
+		_, err := f.Store(ctx, uidSet(1, 2, 3), Add, Flagged, Unconditional)
+		if given != (err == nil) {
+			t.Errorf("given %v: %v", given, err)
+		}
+		now = true
+		f.keepOn()
+		memory.Put("mail/bob/Maildir/new/4.m", "new\n")
+		for _, f := range []*Folder{f, start()} {
+			if v := look(t, f); v.Len() != 3 {
+				t.Errorf("given %v: on the full disk:\n%s", given, shown(v))
+			}
+		}
+		now = false
+		for _, f := range []*Folder{f, start()} {
+			v := look(t, f)
+			for i := range v.Len() {
+				c, j := v.at(i)
+				if e := c.entry(j); memory.Files()["mail/bob/Maildir/"+e.path()] == "" || given && i < 3 && e.flags&Flagged == 0 {
+					t.Errorf("given %v: %s", given, e.path())
+				}
+			}
+			if v.Len() != 4 {
+				t.Errorf("given %v:\n%s", given, shown(v))
+			}
+		}
 	}
 }
 

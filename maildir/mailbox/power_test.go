@@ -227,6 +227,23 @@ var acts = []struct {
 		}
 		return nil
 	}},
+	{"promise", func(w *witness, _ *faultdisk.Disk) error {
+		defer func(least int, soon func(*Folder)) { promiseLeast, keepSoon = least, soon }(promiseLeast, keepSoon)
+		promiseLeast, keepSoon = 1, func(*Folder) {}
+		for i, flags := range []Flags{Flagged, Answered, Flagged} {
+			if _, err := w.box.Store(ctx, sequence.Set{{Lo: 1, Hi: 3}}, Mode(i), flags, Unconditional); err != nil {
+				return err
+			}
+			if err := w.look(); err != nil {
+				return err
+			}
+			w.box.keepOn()
+			if err := w.look(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
 	{"expunge and append", func(w *witness, _ *faultdisk.Disk) error {
 		if _, err := w.box.Store(ctx, sequence.Set{{Lo: 2, Hi: 3}}, Add, Deleted, Unconditional); err != nil {
 			return err
@@ -381,6 +398,47 @@ func cutAt(t *testing.T, do func(*witness, *faultdisk.Disk) error, n, luck int) 
 	}
 	w.close()
 	return crashed
+}
+
+// A promise that was kept is not kept again over what was stored after it, whatever the power leaves of mb-uids.
+func TestPowerPromiseOnce(t *testing.T) {
+	defer func(least int, soon func(*Folder)) { promiseLeast, keepSoon = least, soon }(promiseLeast, keepSoon)
+	keepSoon = func(*Folder) {}
+	for luck := range 64 {
+		run(t, "boot-one")
+		disk := faultdisk.New().Luck(luck)
+		for i := range 3 {
+			disk.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
+		}
+		disk.Dirs("mail/bob/Maildir/new", "mail/bob/Maildir/tmp", "mail/bob/Maildir/.Other/cur", "mail/bob/Maildir/.Other/new", "mail/bob/Maildir/.Other/tmp")
+		w := &witness{t: t, validity: map[string]uint32{}, means: map[string]string{}, next: map[string]uint32{}, model: map[string]*client{}, kept: map[string]bool{}}
+		if err := errors.Join(w.open(disk), w.look()); err != nil {
+			t.Fatal(err)
+		}
+		promiseLeast = 1
+		w.box.Store(ctx, sequence.Set{{Lo: 1, Hi: 3}}, Add, Flagged, Unconditional)
+		w.append(w.box, "this syncs mb-uids\n")
+		promiseLeast = 100
+		w.box.Store(ctx, sequence.Set{{Lo: 1, Hi: 3}}, Replace, Answered, Unconditional)
+		after := disk.Restart()
+		run(t, "boot-two")
+		var later []string
+		for name := range after.Files() {
+			if key, ok := strings.CutSuffix(name, ".m:2,R"); ok {
+				later = append(later, key+".m:2,R")
+			}
+		}
+		if err := errors.Join(w.open(after), w.look()); err != nil {
+			t.Fatal(err)
+		}
+		files := after.Files()
+		for _, name := range later {
+			if _, ok := files[name]; !ok {
+				t.Errorf("luck %d: %s was stored after the promise was kept, and its name is another now", luck, name)
+			}
+		}
+		w.close()
+	}
 }
 
 // A disk that fails once, at any step: an error or an answer, and nothing is lost or renumbered.

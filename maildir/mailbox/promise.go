@@ -24,7 +24,10 @@ what is known, keeps the promise first, so that nobody else need know of it. Rea
 	killed after the P line                 the log is short of mb-uids: the folder is built anew, which keeps the promise
 	killed after the log, or half way       its totals name the promise: the next with the lock lists the files and renames the rest
 	killed after the p line                 the log is short again; all is as it should be
-	power cut                               the line may be lost, as the renames could have been
+	power cut                               the P line may be lost, as the renames could have been; the p line is synced before the lock is given
+	                                        back, else the promise would be kept again over what is stored later
+	mb-uids lost, mb-uids.old read          a promise there is of long ago, and is not kept
+	a file that we may not rename           keeps its flags, and clients are told so
 
 What others change of a file in the meantime is kept beside ours, but for the same letters.
 */
@@ -221,10 +224,10 @@ func (f *Folder) redeem(n int) error {
 	var changed []entry
 	for i := range p.left[:n] {
 		e := p.left[i]
-		if err := f.reflag(&e, p.want(e.flags)); err != nil {
-			if errors.Is(err, fs.ErrNotExist) { // gone, which is for a scan to find
-				continue
-			}
+		switch err := f.reflag(&e, p.want(e.flags)); {
+		case errors.Is(err, fs.ErrNotExist): // gone, which is for a scan to find
+			continue
+		case err != nil && !errors.Is(err, fs.ErrPermission):
 			return err
 		}
 		at, ok := f.view.Find(e.uid)
@@ -232,7 +235,7 @@ func (f *Folder) redeem(n int) error {
 			continue
 		}
 		c, j := f.view.at(at)
-		if is := c.entry(j); is.path() != e.path() || is.flags != e.flags { // somebody else was at it
+		if is := c.entry(j); is.path() != e.path() || is.flags != e.flags { // somebody else was at it, or we may not
 			is.setName(e.state&inNew != 0, e.ending())
 			is.modseq = modseq
 			changed = append(changed, is)
@@ -255,7 +258,7 @@ func (f *Folder) redeem(n int) error {
 func (f *Folder) fulfilled() error {
 	var b batch
 	b.kept()
-	if err := f.appendUIDs(&b, false); err != nil {
+	if err := f.appendUIDs(&b, true); err != nil {
 		return err
 	}
 	f.promise, f.totals.promise = nil, 0
@@ -295,7 +298,7 @@ func (f *Folder) recall() error {
 			return true
 		}
 		e.setName(path[:4] == "new/", path[4+len(e.key):])
-		if err := f.reflag(e, p.want(e.flags)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := f.reflag(e, p.want(e.flags)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 			failed = err
 		}
 		return failed == nil

@@ -129,7 +129,7 @@ func (f *Folder) readUIDs() (*uids, error) {
 		}
 		if name != uidsName { // messages after it get new UIDs beyond all that were promised
 			u.next = max(u.next, u.bound)
-			u.boot = ""
+			u.boot, u.vow = "", nil
 		}
 		return u, nil
 	}

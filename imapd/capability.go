@@ -67,10 +67,11 @@ func (s *session) identify(c *command) reply {
 	return ok("pleased to meet you")
 }
 
-// enable is RFC 5161.
+// enable is RFC 5161. One name there must be; whether a mailbox is selected nobody need look at (section 3.1).
 func (s *session) enable(c *command) reply {
 	var on []string
-	for c.More() && c.Err() == nil {
+	enabled := s.enabled
+	for first := true; first || c.More() && c.Err() == nil; first = false {
 		c.SP()
 		name := c.Keyword("a capability")
 		var x extension
@@ -88,14 +89,15 @@ func (s *session) enable(c *command) reply {
 		default:
 			continue
 		}
-		if s.enabled&x != x {
-			s.enabled |= x
+		if enabled&x != x {
+			enabled |= x
 			on = append(on, name)
 		}
 	}
 	if c.Err() != nil {
 		return syntax(c.Err())
 	}
+	s.enabled = enabled
 	s.line("ENABLED%s", strings.Join(append([]string{""}, on...), " "))
 	return ok("enabled")
 }

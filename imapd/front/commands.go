@@ -141,15 +141,28 @@ func (s *session) logout(c *command) reply {
 // Identity is our answer to ID (RFC 2971).
 const Identity = `ID ("name" "Pennypost")`
 
-// ReadID reads the arguments of ID.
+// Bounds of ID (RFC 2971 section 3.3).
+const (
+	mostPairs    = 30
+	longestField = 30
+	longestValue = 1024
+)
+
+// ReadID reads the arguments of ID: NIL, or pairs of a field and its value, which may be NIL.
 func ReadID(d *wire.Decoder) error {
 	d.SP()
 	if !d.Word("NIL") {
-		said := 0
+		pairs := 0
 		d.List(func() {
-			d.NString()
-			if said++; said > 60 {
+			if pairs++; pairs > mostPairs {
 				d.Fail("at most 30 pairs")
+			}
+			if len(d.String()) > longestField {
+				d.Fail("at most 30 octets of a field")
+			}
+			d.SP()
+			if value, _ := d.NString(); len(value) > longestValue {
+				d.Fail("at most 1024 octets of a value")
 			}
 		})
 	}

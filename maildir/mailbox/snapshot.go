@@ -59,6 +59,9 @@ func (s *snapshot) close() {
 // longestRef is the most a block takes in the head.
 const longestRef = 3*binary.MaxVarintLen32 + binary.MaxVarintLen64 + 4 + 4
 
+// shortestRef is the least: no head has more of them than this leaves room for.
+const shortestRef = 4 + 4 + 4
+
 // writeIndex writes the file: blocks as they are encoded, and in front of them the head, with zeros behind it up to where the blocks begin.
 func writeIndex(w durable.File, h *head, chunks []*chunk) error {
 	h.blocks = make([]blockRef, 0, len(chunks))
@@ -160,7 +163,9 @@ func readSnapshot(file durable.File) *snapshot {
 	for k := d.count(1000); k > 0; k-- {
 		s.lost = append(s.lost, interval{d.u64(), d.u64()})
 	}
-	for k := d.count(length); k > 0; k-- {
+	k := d.count(len(d.b) / shortestRef)
+	s.blocks = make([]blockRef, 0, k) // grown by append they take three times the memory, and a young process collects its garbage within SELECT
+	for range k {
 		r := blockRef{n: d.count(1 << 20), unseen: d.count(1 << 20), first: d.u32(), offset: int64(length) + int64(d.count(1<<50)), length: d.count(1 << 30), crc: d.u32()}
 		s.blocks = append(s.blocks, r)
 	}

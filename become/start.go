@@ -40,7 +40,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	var on []net.Listener
 	var err error
 	if !connected {
-		on, err = listen.Handed([]string{"packet:" + s.Socket})
+		on, err = listen.Handed(listen.Packet(s.Socket))
 	}
 	if err = errors.Join(err, Confine()); err != nil {
 		return err

@@ -79,19 +79,11 @@ func limits(conf *config.Config, log *maillog.Log) listen.Limits {
 
 // Listen serves the sockets handed to us, else those of the flags ("imap=127.0.0.1:143"), else those of mail.toml.
 func (srv *Server) Listen(ctx context.Context, conf *config.IMAPD, flags []string) error {
-	listeners, err := listen.Services(map[string][]string{"imap": conf.IMAP, "imaps": conf.IMAPS, "sessions": sessions(conf.Sessions)}, flags, "imapd.imap")
+	listeners, err := listen.Services(map[string][]string{"imap": conf.IMAP, "imaps": conf.IMAPS, "sessions": listen.Packet(conf.Sessions)}, flags, "imapd.imap")
 	if err != nil {
 		return err
 	}
 	return srv.Serve(ctx, listeners)
-}
-
-// sessions is the address of the socket at path.
-func sessions(path string) []string {
-	if path == "" {
-		return nil
-	}
-	return []string{"packet:" + path}
 }
 
 // Serve answers connections of the listeners, named by service, until ctx ends.

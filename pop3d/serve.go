@@ -61,19 +61,11 @@ func (srv *Server) Listen(ctx context.Context, conf *config.POP3D, flags []strin
 	if c, ok := packet.Inherited(); ok {
 		return srv.TakeOver(ctx, c)
 	}
-	listeners, err := listen.Services(map[string][]string{"pop3": conf.POP3, "pop3s": conf.POP3S, "sessions": sessions(conf.Sessions)}, flags, "pop3d.pop3")
+	listeners, err := listen.Services(map[string][]string{"pop3": conf.POP3, "pop3s": conf.POP3S, "sessions": listen.Packet(conf.Sessions)}, flags, "pop3d.pop3")
 	if err != nil {
 		return err
 	}
 	return srv.Serve(ctx, listeners)
-}
-
-// sessions is the address of the socket at path.
-func sessions(path string) []string {
-	if path == "" {
-		return nil
-	}
-	return []string{"packet:" + path}
 }
 
 // Serve answers connections of the listeners, named by service, until ctx ends.

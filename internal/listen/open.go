@@ -48,6 +48,14 @@ func Open(addresses []string) ([]net.Listener, error) {
 	return open, nil
 }
 
+// Packet is the address of the packet socket at path; none where there is no path.
+func Packet(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return []string{"packet:" + path}
+}
+
 func open1(address string) (net.Listener, error) {
 	conf := net.ListenConfig{KeepAlive: -1}
 	conf.SetMultipathTCP(false)

@@ -21,7 +21,7 @@ func Packets(ctx context.Context, socket string, mode fs.FileMode, most int, log
 	on, err := Handed(nil)
 	if err == nil && len(on) == 0 {
 		if err = os.MkdirAll(filepath.Dir(socket), mode); err == nil {
-			on, err = Open([]string{"packet:" + socket})
+			on, err = Open(Packet(socket))
 		}
 	}
 	if err != nil {

@@ -15,10 +15,12 @@ const firstPiece = 16 * chunkLen
 
 // arrival is what a file name of a first listing says of the order of UIDs.
 type arrival struct {
-	sec       int64
-	usec, seq uint32
-	at        uint32 // in new/, then in cur/
+	sec, usec, seq uint32
+	at             uint32 // in new/, then in cur/
 }
+
+// clip is a number of a name, or the greatest there is room for: then the names themselves decide.
+func clip(n int64) uint32 { return uint32(min(uint64(n), math.MaxUint32)) }
 
 // syncFirst takes in a folder of which nothing is known: no message of it is held as an entry, so that a million take little more memory
 // than their names and columns. done is false where two files have one key: that is for others to find out.
@@ -41,7 +43,7 @@ func (f *Folder) syncFirst(found *findings) (done bool, err error) {
 	for i := range order {
 		k, _ := key(uint32(i))
 		sec, usec, seq := stampOf(k)
-		order[i] = arrival{sec, uint32(min(usec, math.MaxUint32)), uint32(min(seq, math.MaxUint32)), uint32(i)}
+		order[i] = arrival{clip(sec), clip(usec), clip(seq), uint32(i)}
 	}
 	twice := false
 	slices.SortFunc(order, func(a, b arrival) int {
@@ -61,6 +63,7 @@ func (f *Folder) syncFirst(found *findings) (done bool, err error) {
 	if err := f.reserve(t.uidNext+uint32(len(order)), f.nextModSeq()+2); err != nil {
 		return true, err
 	}
+	found.new.hash, found.cur.hash = nil, nil // of a million messages they are 8 MB
 	modseq, now := f.nextModSeq()+2, wall().Unix()
 	t.new, t.cur = found.new.state, found.cur.state
 	f.suspects, f.emptied = nil, time.Time{}
@@ -72,7 +75,7 @@ func (f *Folder) syncFirst(found *findings) (done bool, err error) {
 		octets := 0
 		for _, a := range order[:n] {
 			l, at := names(a.at)
-			octets += l.end[at] - l.from(at)
+			octets += len(l.name(at))
 		}
 		c := roomForN(n, octets)
 		for _, a := range order[:n] {

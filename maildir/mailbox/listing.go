@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"math"
 
 	"pennypost/internal/durable"
 )
@@ -14,7 +15,7 @@ type listing struct {
 	whole bool
 	text  []byte // the names, one behind the other
 	all   string // text again where most names are to be kept, else ""
-	end   []int
+	end   []uint32
 	hash  []uint64 // of the names
 	inode []uint32 // of the files, the low half
 	state dirState
@@ -32,7 +33,7 @@ func (l *listing) from(i int) int {
 	if i == 0 {
 		return 0
 	}
-	return l.end[i-1]
+	return int(l.end[i-1])
 }
 
 func (l *listing) name(i int) []byte { return l.text[l.from(i):l.end[i]] }
@@ -53,11 +54,13 @@ func (l *listing) path(name []byte) string {
 	return "cur/" + string(name)
 }
 
+var errManyNames = errors.New("the names of the messages are more than 4 GiB")
+
 // list reads a directory of the folder. What is no regular file, and what begins with a dot, is not mail.
 func (f *Folder) list(dir string) (*listing, error) {
 	l := &listing{isNew: dir == "new"}
 	last := &f.listed[dir[0]&1]
-	l.text, l.end, l.hash = make([]byte, 0, last.octets), make([]int, 0, last.names), make([]uint64, 0, last.names)
+	l.text, l.end, l.hash = make([]byte, 0, last.octets), make([]uint32, 0, last.names), make([]uint64, 0, last.names)
 	l.inode = make([]uint32, 0, last.names)
 	start := wall()
 	info, err := f.disk.Stat(dir)
@@ -65,7 +68,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 		return nil, err
 	}
 	if last.names == 0 && info.Size > 64<<10 { // what the file systems that have a size for directories need for a name
-		l.text, l.end, l.hash = make([]byte, 0, info.Size*11/16), make([]int, 0, info.Size/56), make([]uint64, 0, info.Size/56)
+		l.text, l.end, l.hash = make([]byte, 0, info.Size*11/16), make([]uint32, 0, info.Size/56), make([]uint64, 0, info.Size/56)
 		l.inode = make([]uint32, 0, info.Size/56)
 	}
 	var bad error
@@ -87,8 +90,12 @@ func (f *Folder) list(dir string) (*listing, error) {
 			}
 			return
 		}
+		if len(l.text)+len(name) > math.MaxUint32 {
+			bad = cmp.Or(bad, errManyNames)
+			return
+		}
 		l.text = append(l.text, name...)
-		l.end = append(l.end, len(l.text))
+		l.end = append(l.end, uint32(len(l.text)))
 		h := hashName(name)
 		l.hash = append(l.hash, h)
 		l.inode = append(l.inode, uint32(inode))

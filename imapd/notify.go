@@ -72,7 +72,7 @@ type noted struct {
 }
 
 // mostNoted bounds the mailboxes of one NOTIFY: each is held open.
-const mostNoted = 500
+var mostNoted = 500
 
 // errBadEvent is an event we do not have.
 var errBadEvent = errors.New("BADEVENT")

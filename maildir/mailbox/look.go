@@ -266,8 +266,18 @@ func (f *Folder) startOver() error {
 	return f.writeSnapshot(chunks)
 }
 
-// writeSnapshot replaces mb-index and begins a generation; the folder then goes on with the same view.
-func (f *Folder) writeSnapshot(chunks []*chunk) error {
+// writeSnapshot replaces mb-index and begins a generation; the folder then goes on with the same view. Who deletes caches may take away what is
+// just being written: then it is written again.
+func (f *Folder) writeSnapshot(chunks []*chunk) (err error) {
+	for range 3 {
+		if err = f.replaceSnapshot(chunks); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
+}
+
+func (f *Folder) replaceSnapshot(chunks []*chunk) error {
 	old := f.gen
 	h := head{validity: f.validity, id: f.id, gen: old + 1, boot: bootID(), totals: f.totals, letters: lettersText(f.k), lost: f.lost}
 	logFile := logName(h.gen)

@@ -35,6 +35,11 @@ func (h *hooked) RenameNew(from, to string) error {
 	return h.Disk.RenameNew(from, to)
 }
 
+func (h *hooked) Rename(from, to string) error {
+	h.happens("replace", from)
+	return h.Disk.Rename(from, to)
+}
+
 func (h *hooked) Open(name string) (durable.File, error) {
 	h.happens("open", name)
 	return h.Disk.Open(name)
@@ -293,6 +298,14 @@ func TestWriters(t *testing.T) {
 			if _, err := os.Stat(s.root + "/new/2.m"); err == nil {
 				s.Error("the second name is still there")
 			}
+		}},
+		{"we write mb-index, a script removes mb-*", func(s *scene) {
+			os.Remove(filepath.Join(s.root, s.log())) // the next change writes a snapshot
+			s.once("replace", "mb-index.tmp", func() { os.Remove(s.root + "/mb-index.tmp") })
+			if _, err := s.f.Store(ctx, uidSet(2), Add, Flagged, Unconditional); err != nil {
+				s.Error(err)
+			}
+			s.wants("1 1.m S\n2 2.m FS\n3 3.m S\n")
 		}},
 		{"the clock jumps", func(s *scene) {
 			past, future := time.Unix(1, 0), time.Now().Add(40*365*24*time.Hour)

@@ -12,10 +12,11 @@ import (
 
 // file is an open regular file without the weight of os.File: no poller, no finalizer. It must be closed.
 type file struct {
-	fd   int
-	name string
-	mu   sync.Mutex // of seen
-	seen *unix.Stat_t
+	fd    int
+	name  string
+	mu    sync.Mutex // of known
+	seen  unix.Stat_t
+	known bool // seen is what the file was when it was opened, and nobody asked yet
 }
 
 // syncs bounds the system calls that wait for a disk: each holds a thread, and more than some
@@ -34,9 +35,9 @@ func fsync(fd int) error {
 
 // regular makes a File of what an open gave.
 func regular(fd int, name string, err error) (File, error) {
-	var st unix.Stat_t
+	f := &file{fd: fd, name: name, known: true}
 	if err == nil {
-		if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		if err = unix.Fstat(fd, &f.seen); err == nil && f.seen.Mode&unix.S_IFMT != unix.S_IFREG {
 			err = ErrNotRegular
 		}
 		if err != nil {
@@ -45,7 +46,7 @@ func regular(fd int, name string, err error) (File, error) {
 	}
 	switch err {
 	case nil:
-		return &file{fd: fd, name: name, seen: &st}, nil
+		return f, nil
 	case unix.ELOOP, unix.ENXIO, unix.EISDIR: // symlink; socket or FIFO nobody reads; directory
 		err = ErrNotRegular
 	}
@@ -131,16 +132,14 @@ func (f *file) Fd() uintptr { return uintptr(f.fd) }
 
 func (f *file) Stat() (Info, error) {
 	f.mu.Lock()
-	st := f.seen
-	f.seen = nil
-	f.mu.Unlock()
-	if st == nil {
-		st = new(unix.Stat_t)
-		if err := unix.Fstat(f.fd, st); err != nil {
+	defer f.mu.Unlock()
+	if !f.known {
+		if err := unix.Fstat(f.fd, &f.seen); err != nil {
 			return Info{}, f.fail("stat", err)
 		}
 	}
-	return info(st), nil
+	f.known = false
+	return info(&f.seen), nil
 }
 
 func info(st *unix.Stat_t) Info {

@@ -17,25 +17,25 @@ const maxAddresses = 10000
 // Addresses reads an address list (RFC 5322 section 3.4), tolerantly: it always yields what can be made out, semicolons
 // as commas, missing brackets and commas as mail has them.
 func Addresses(value []byte) (out []Address) {
-	eachAddress(value, func(a *Address) { out = append(out, *a) })
+	eachAddress(value, func(a Address) { out = append(out, a) })
 	return out
 }
 
 // eachAddress calls visit with what Addresses gives.
-func eachAddress(value []byte, visit func(*Address)) {
+func eachAddress(value []byte, visit func(Address)) {
 	p := lexer{string(Unfold(value))}
 	group := false
 	for n := 0; n < maxAddresses; n++ {
 		a, stop, ok := p.address()
 		if ok {
-			visit(&a)
+			visit(a)
 		}
 		switch {
 		case stop == ':' && !group:
 			group = true
 		case group && (stop == ';' || stop == 0):
 			group = false
-			visit(&Address{Group: '}'})
+			visit(Address{Group: '}'})
 		}
 		if stop == 0 {
 			return
@@ -64,6 +64,8 @@ func (l *lexer) address() (a Address, stop byte, ok bool) {
 	words := wordRoom[:0]    // of the phrase, or of a bare address
 	spaced := spacedRoom[:0] // white space stood before words[i]
 	var comment string       // the last one: an old way to give a name
+	var phrase string        // from the first word on
+	after := 0               // octets behind the last word
 	space := false
 	for {
 		if len(l.rest) == 0 {
@@ -87,15 +89,20 @@ func (l *lexer) address() (a Address, stop byte, ok bool) {
 			return a, c, ok
 		case '<':
 			a = l.angle()
-			a.Name = join(words, spaced)
+			if a.Name = phrase[:len(phrase)-after]; !plainly(a.Name, words, spaced) {
+				a.Name = join(words, spaced)
+			}
 			if a.Name == "" {
 				a.Name = comment
 			}
 			stop = l.skip()
 			return a, stop, a.Mailbox != "" || a.Host != ""
 		}
+		if len(words) == 0 {
+			phrase = l.rest
+		}
 		w := l.word()
-		words, spaced, space = append(words, w), append(spaced, space), false
+		words, spaced, space, after = append(words, w), append(spaced, space), false, len(l.rest)
 	}
 	a, ok = bare(words, spaced, comment)
 	return a, 0, ok
@@ -257,6 +264,19 @@ func bare(words []string, spaced []bool, comment string) (Address, bool) {
 		}
 	}
 	return Address{Name: comment, Mailbox: join(words, spaced)}, true
+}
+
+// plainly reports whether text, which words are made of, is what join gives: all else that may stand between or around them makes it longer,
+// but for a tab.
+func plainly(text string, words []string, spaced []bool) bool {
+	n := 0
+	for i, w := range words {
+		n += len(w)
+		if i > 0 && spaced[i] {
+			n++
+		}
+	}
+	return n == len(text) && strings.IndexByte(text, '\t') < 0
 }
 
 func join(words []string, spaced []bool) string {

@@ -1,6 +1,9 @@
 package part
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // maxParams bounds the parameters of one field (S087: 64 continuations and no more).
 const maxParams = 256
@@ -103,11 +106,40 @@ func clean(value []byte) []byte {
 // token is the RFC 2045 token at the beginning of b, and what follows it.
 func token(b []byte) (string, []byte) {
 	i := 0
-	for i < len(b) && b[i] > ' ' && b[i] != 0x7f && bytes.IndexByte([]byte(`()<>@,;:\"/[]?=`), b[i]) < 0 {
+	for i < len(b) && !tokenEnds[b[i]] {
 		i++
 	}
-	return string(b[:i]), b[i:]
+	return spelled(b[:i]), b[i:]
 }
+
+// tokenEnds are the octets that are in no token.
+var tokenEnds = func() (t [256]bool) {
+	for c := range 33 {
+		t[c] = true
+	}
+	for _, c := range []byte("()<>@,;:\\\"/[]?=\x7f") {
+		t[c] = true
+	}
+	return t
+}()
+
+// spelled is b as a string, of which there is one already where it is a usual word of Content fields.
+func spelled(b []byte) string {
+	if word, ok := usualWords[string(b)]; ok {
+		return word
+	}
+	return string(b)
+}
+
+var usualWords = func() map[string]string {
+	m := map[string]string{}
+	for _, word := range strings.Fields(`text plain html multipart mixed alternative related signed report message rfc822 image png jpeg gif application pdf octet-stream
+		charset utf-8 UTF-8 us-ascii US-ASCII iso-8859-1 ISO-8859-1 format flowed delsp yes boundary name filename attachment inline
+		7bit 8bit base64 quoted-printable`) {
+		m[word] = word
+	}
+	return m
+}()
 
 // word is the token or quoted string at the beginning of b, without quotes. Unquoted values are read up to the next
 // semicolon or space, since mail has them with characters no token may have.
@@ -117,7 +149,10 @@ func word(b []byte) (string, []byte) {
 		for i < len(b) && b[i] != ';' && b[i] != ' ' && b[i] != '\t' {
 			i++
 		}
-		return string(b[:i]), b[i:]
+		return spelled(b[:i]), b[i:]
+	}
+	if end := bytes.IndexAny(b[1:], `"\`); end >= 0 && b[1+end] == '"' { // as it mostly is
+		return spelled(b[1 : 1+end]), b[end+2:]
 	}
 	out := make([]byte, 0, len(b))
 	i := 1

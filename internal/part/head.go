@@ -1,6 +1,9 @@
 package part
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // line is a field in a header: where its name begins, its colon, and the end of its value.
 type line struct{ name, colon, end int }
@@ -53,11 +56,13 @@ func Head(to Fields, b []byte, names Names) (fields Fields, body int, ok bool) {
 // Names is a set of field names. What it says of a name is the name as it was given, or with what is usual in its place.
 type Names map[string]string
 
-// NamesOf makes a set; the spellings that mail has of them are in it.
+// NamesOf makes a set; the spellings that mail has of them are in it, and that in small letters.
 func NamesOf(list ...string) Names {
 	set := Names{}
 	for _, name := range list {
 		set[name] = name
+		small := strings.ToLower(name)
+		set[small] = small
 		for spelling := range names {
 			if equalFold(spelling, name) {
 				set[spelling] = spelling
@@ -75,10 +80,18 @@ func (set Names) of(name []byte) string {
 	if _, ok := names[string(name)]; ok { // one of the usual, and not of these
 		return ""
 	}
-	for known := range set {
-		if len(known) == len(name) && equalFold(known, string(name)) {
-			return string(name)
+	var room [64]byte // no name of ours is longer
+	if len(name) > len(room) {
+		return ""
+	}
+	small := append(room[:0], name...)
+	for i, c := range small {
+		if 'A' <= c && c <= 'Z' {
+			small[i] = c | 0x20
 		}
+	}
+	if _, ok := set[string(small)]; ok {
+		return string(name)
 	}
 	return ""
 }

@@ -81,11 +81,11 @@ func appendAddresses(b []byte, f Fields, name string) []byte {
 		if n >= maxAddresses || !equalFold(f[i].Name, name) {
 			continue
 		}
-		eachAddress(f[i].Value, func(a *Address) {
+		eachAddress(f[i].Value, func(a Address) {
 			if n++; n == 1 {
 				b = append(b, '(')
 			}
-			b = appendAddress(b, a)
+			b = appendAddress(b, &a)
 		})
 	}
 	if n > 0 {

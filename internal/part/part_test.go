@@ -2,6 +2,7 @@ package part
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -144,6 +145,8 @@ func TestAddresses(t *testing.T) {
 		{`"a b"@c`, `[||a b|c]`},
 		{"a@b <c@d>", "[a@b||c|d]"},
 		{"a@b (c (d) e), f@g", "[c (d) e||a|b][||f|g]"},
+		{"q, One Two <a@b>, One\tTwo  Three <c@d>", "[||q|][One Two||a|b][One Two Three||c|d]"},
+		{`A "B" (c) D.E <a@b>, A"B" <c@d>, A (c) <e@f>`, "[A B D.E||a|b][AB||c|d][A||e|f]"},
 		{"<>", ""},
 		{",,;:<(\"", "{}"},
 	} {
@@ -269,6 +272,7 @@ func TestSuites(t *testing.T) {
 
 func FuzzScan(f *testing.F) {
 	f.Add([]byte(mixed), uint8(7))
+	f.Add([]byte("a: b\n\n-\n---x\n\n--y\n- --\n--"), uint8(3))
 	f.Add([]byte("Content-Type: multipart/digest; boundary=b\n--b\r\n\r\nx: y\n\n--b--"), uint8(1))
 	f.Fuzz(func(t *testing.T, text []byte, piece uint8) {
 		p, _ := Scan(bytes.NewReader(text))
@@ -280,6 +284,14 @@ func FuzzScan(f *testing.F) {
 		}
 		if a, b := scanned(p, ""), scanned(s.Done(), ""); a != b {
 			t.Fatalf("in pieces of %d:\n%swhole:\n%s", n, b, a)
+		}
+		s.Again(false) // in the room of the one before
+		s.Write(text)
+		if a, b := scanned(p, ""), scanned(s.Done(), ""); a != b {
+			t.Fatalf("again:\n%sfirst:\n%s", b, a)
+		}
+		if at := 1 + bytes.Index(text, []byte("\n--")); len(text) > 0 && dashed(text) != cmp.Or(at, len(text)) {
+			t.Fatalf("the first line with hyphens is at %d, not %d", dashed(text), at)
 		}
 		AppendStructure(AppendEnvelope(nil, p.Envelope), p, true)
 	})

@@ -45,16 +45,19 @@ type bound struct {
 
 // NewScanner starts a scan at the first octet of a message.
 func NewScanner() *Scanner {
-	s := &Scanner{parts: 1, root: &Part{Envelope: Fields{}}}
-	s.begin(s.root)
+	s := &Scanner{}
+	s.Again(false)
 	return s
 }
 
-// NewBodyScanner starts a scan that leaves the message's own Envelope out, for those who know it.
-func NewBodyScanner() *Scanner {
-	s := NewScanner()
-	s.root.Envelope = nil
-	return s
+// Again starts the scan of another message in the room of the one before, whose structure stays as it is. It leaves the message's own
+// Envelope out where that is known. A Scanner may begin so.
+func (s *Scanner) Again(known bool) {
+	*s = Scanner{parts: 1, root: &Part{}, open: s.open[:0], line: s.line[:0], field: s.field[:0], lines: s.lines[:0]}
+	if !known {
+		s.root.Envelope = Fields{}
+	}
+	s.begin(s.root)
 }
 
 // Scan reads a whole message.
@@ -122,9 +125,7 @@ func (s *Scanner) plain(p []byte) int {
 		if p[0] == '-' && p[1] == '-' {
 			return 0
 		}
-		if i := bytes.Index(p[:stop], []byte("\n--")); i >= 0 {
-			stop = i + 1
-		}
+		stop = dashed(p[:stop])
 	}
 	lf := int64(bytes.Count(p[:stop], []byte{'\n'}))
 	bare := lf
@@ -133,6 +134,25 @@ func (s *Scanner) plain(p []byte) int {
 	}
 	s.advance(int64(stop), lf, bare, stop > 1 && p[stop-2] == '\r')
 	return stop
+}
+
+// dashed is where the first line of b that begins with two hyphens lies, but for the very first; the end of b when there is none. It looks
+// for the hyphens, since a body has many more line ends.
+func dashed(b []byte) int {
+	for at := 1; at < len(b); {
+		i := bytes.Index(b[at:], []byte("--"))
+		if i < 0 {
+			break
+		}
+		at += i
+		if b[at-1] == '\n' {
+			return at
+		}
+		for at < len(b) && b[at] == '-' {
+			at++
+		}
+	}
+	return len(b)
 }
 
 // advance counts lines; crlf says how the last of them ended.

@@ -164,8 +164,9 @@ type Reader struct {
 	record Record
 	room   []byte      // what the record parsed last is in
 	fields part.Fields // room for a header
-	buf    []byte      // records parsed and not written yet
-	places []place     // whose they are
+	scan   part.Scanner
+	buf    []byte  // records parsed and not written yet
+	places []place // whose they are
 	filled int
 
 	looked   bool   // keys is the block, as far as there is one
@@ -393,10 +394,8 @@ func (r *Reader) parseHead(m *Message) bool {
 
 // parse reads a message into the record, whose Envelope and Header are right already if known, and counts it where it has not been.
 func (r *Reader) parse(m *Message, need needs, known bool) error {
-	s := part.NewBodyScanner()
-	if !known {
-		s = part.NewScanner()
-	}
+	s := &r.scan
+	s.Again(known)
 	buf := window()
 	defer windows.Put(buf)
 	for at := int64(0); at < m.Size; {
@@ -412,7 +411,7 @@ func (r *Reader) parse(m *Message, need needs, known bool) error {
 		m.Wire = p.HeaderWire + p.BodyWire
 	}
 	from := io.ReaderAt(m)
-	if m.Size <= int64(len(buf)) { // all of it is at hand
+	if need&needPreview != 0 && m.Size <= int64(len(buf)) { // all of it is at hand
 		from = bytes.NewReader(buf[:m.Size])
 	}
 	r.scanned(p, from, need, known)

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,8 +49,11 @@ func (s *session) selectBox(c *command) reply {
 	if c.End(); c.Err() != nil {
 		return syntax(c.Err())
 	}
-	if q != nil && s.enabled&qresync == 0 {
+	switch {
+	case q != nil && s.enabled&qresync == 0:
 		return bad("ENABLE QRESYNC first (RFC 7162 section 3.2.5)")
+	case q != nil && len(q.numbers) > 0 && s.enabled&uidOnly != 0:
+		return badCode("UIDREQUIRED", "only UIDs are used in this session (RFC 9586)")
 	}
 	if s.box != nil { // whatever follows, the old one is closed (RFC 9051 section 6.3.2)
 		s.deselect()
@@ -89,7 +93,7 @@ func (s *session) describe(name string) {
 	s.number(uint64(n.Messages), "EXISTS")
 	if s.enabled&rev2 == 0 {
 		s.number(b.recent.Count(), "RECENT")
-		if n.Unseen > 0 {
+		if n.Unseen > 0 && s.enabled&uidOnly == 0 { // it is a message number
 			if i := b.view.FirstUnseen(); i < b.view.Len() {
 				s.untagged(okCode("UNSEEN "+strconv.Itoa(i+1), "first unseen"))
 			}
@@ -157,6 +161,7 @@ func parseResync(c *command) *resync {
 		q.numbers, _ = c.Set()
 		c.SP()
 		q.uids, _ = c.Set()
+		q.numbers, q.uids = q.numbers.Resolve(0), q.uids.Resolve(0)
 		c.Expect(')')
 	}
 	c.Expect(')')
@@ -173,12 +178,14 @@ func (s *session) resync(q *resync) {
 	if len(q.numbers) > 0 { // the match data: what is known to be still in its place need not be named
 		known = beyondMatch(b.view, q)
 	}
-	if gone := b.view.VanishedSince(q.modseq, known); len(gone) > 0 {
-		s.out = append(gone.Append(append(s.out, "* VANISHED (EARLIER) "...)), "\r\n"...)
-		s.spill()
+	if len(known) > 0 || len(q.numbers) == 0 { // else all of them are in their places
+		if gone := b.view.VanishedSince(q.modseq, known); len(gone) > 0 {
+			s.out = append(gone.Append(append(s.out, "* VANISHED (EARLIER) "...)), "\r\n"...)
+			s.spill()
+		}
 	}
 	for uid := range b.view.ChangedSince(q.modseq).All {
-		if known != nil && !known.Has(uid) && q.known != nil && !q.known.Has(uid) {
+		if q.known != nil && !q.known.Has(uid) {
 			continue
 		}
 		if i, ok := b.view.Find(uid); ok {
@@ -196,20 +203,15 @@ func beyondMatch(v *mailbox.View, q *resync) sequence.Set {
 		}
 		known = sequence.Set{{Lo: 1, Hi: v.Counts().UIDNext - 1}}
 	}
-	var numbers, uids []uint32
-	for n := range q.numbers.All {
-		numbers = append(numbers, n)
-	}
-	for uid := range q.uids.All {
-		uids = append(uids, uid)
-	}
 	proven := uint32(0)
-	for k := 0; k < len(numbers) && k < len(uids); k++ {
-		i, ok := v.Find(uids[k])
-		if !ok || uint32(i+1) != numbers[k] {
+	next, stop := iter.Pull(iter.Seq[uint32](q.uids.All))
+	defer stop()
+	for n := range q.numbers.All { // as far as they agree, which is no further than the mailbox goes, however long the sets are (S096)
+		uid, more := next()
+		if i, ok := v.Find(uid); !more || !ok || uint32(i+1) != n {
 			break
 		}
-		proven = uids[k]
+		proven = uid
 	}
 	if proven == 0 {
 		return known

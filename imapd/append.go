@@ -123,8 +123,8 @@ func (s *session) replace(c *command) reply {
 	if !found {
 		return no("NONEXISTENT", "there is no such message")
 	}
-	size, _ := s.box.view.Size(i)
-	u, err := s.upload(c, name, size)
+	old, _, _ := s.box.view.Stat(i) // the room it takes is that of its file
+	u, err := s.upload(c, name, old.Size)
 	if err != nil {
 		r := s.failed(err)
 		if errors.Is(err, mailbox.ErrNoMailbox) {
@@ -261,7 +261,7 @@ func (u *upload) read(in *incoming, n int64) error {
 }
 
 // appendSilence is how long 256 KiB of a message may take.
-const appendSilence = 5 * time.Minute
+var appendSilence = 5 * time.Minute
 
 // head is what stands before a message's literal.
 type head struct {

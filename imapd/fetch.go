@@ -550,6 +550,9 @@ func parsePath(c *command) (path []int) {
 		if !c.Take('.') {
 			break
 		}
+		if c.Peek() == ']' {
+			c.Fail("a part behind the dot")
+		}
 	}
 	return path
 }

@@ -23,6 +23,9 @@ type listing struct {
 	metadata                   []string // entries, nil: no METADATA
 }
 
+// mostPatterns bounds one LIST: each pattern is tried on every mailbox (S102).
+const mostPatterns = 1000
+
 // listed is one mailbox of a list.
 type listed struct {
 	mailbox.Info
@@ -46,7 +49,11 @@ func (s *session) list(c *command) reply {
 	var patterns []string
 	if c.Peek() == '(' && !l.lsub {
 		l.extended = true
-		c.List(func() { patterns = append(patterns, c.ListPattern()) })
+		c.List(func() {
+			if patterns = append(patterns, c.ListPattern()); len(patterns) > mostPatterns {
+				c.Fail("fewer patterns")
+			}
+		})
 	} else {
 		patterns = append(patterns, c.ListPattern())
 	}

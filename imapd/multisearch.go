@@ -101,6 +101,14 @@ func (s *session) parseSources(c *command) (out []source) {
 	return out
 }
 
+// fullName is a name as LIST says it, where it leads anywhere.
+func (s *session) fullName(name string) string {
+	if p, err := s.locate(name); err == nil {
+		return p.full
+	}
+	return name
+}
+
 // numbers reports whether the program speaks in message numbers.
 func (p *program) numbers() bool {
 	var in func(k *key) bool
@@ -113,6 +121,11 @@ func (s *session) gather(sources []source) ([]place, error) {
 	all, err := s.everything(nil)
 	if err != nil {
 		return nil, err
+	}
+	for _, from := range sources {
+		for k, name := range from.names {
+			from.names[k] = s.fullName(name)
+		}
 	}
 	d := string(s.account.Delimiter())
 	wanted := func(m *listed) bool {
@@ -128,9 +141,6 @@ func (s *session) gather(sources []source) ([]place, error) {
 				return m.Subscribed
 			}
 			return slices.ContainsFunc(from.names, func(name string) bool {
-				if p, err := s.locate(name); err == nil {
-					name = p.full
-				}
 				rest, below := strings.CutPrefix(m.place.full, name+d)
 				return m.place.full == name || below && (from.kind == "SUBTREE" || from.kind == "SUBTREE-ONE" && !strings.Contains(rest, d))
 			})

@@ -243,9 +243,7 @@ func (s *session) startNotify(status bool) error {
 	n := s.news
 	for i := range n.groups {
 		for k, name := range n.groups[i].names {
-			if p, err := s.locate(name); err == nil {
-				n.groups[i].names[k] = p.full
-			}
+			n.groups[i].names[k] = s.fullName(name)
 		}
 	}
 	inbox, err := s.account.Folder("INBOX")

@@ -84,7 +84,7 @@ func TestSearchRefusals(t *testing.T) {
 	for _, test := range []struct{ command, want string }{
 		{"SEARCH", ". BAD …"}, {"SEARCH NONSENSE", ". BAD …"}, {"SEARCH ()", ". BAD …"}, {"SEARCH (SEEN", ". BAD …"}, {"SEARCH SEEN)", ". BAD …"},
 		{"SEARCH OR SEEN", ". BAD …"}, {"SEARCH NOT", ". BAD …"}, {"SEARCH HEADER X", ". BAD …"}, {"SEARCH BEFORE yesterday", ". BAD …"},
-		{"SEARCH YOUNGER 0", ". BAD …"}, {"SEARCH LARGER x", ". BAD …"}, {"SEARCH RETURN (EVERYTHING) ALL", ". BAD …"}, {"SEARCH 0", ". BAD …"},
+		{"SEARCH ALL CHARSET UTF-8", ". BAD …"}, {"SEARCH YOUNGER 0", ". BAD …"}, {"SEARCH LARGER x", ". BAD …"}, {"SEARCH RETURN (EVERYTHING) ALL", ". BAD …"}, {"SEARCH 0", ". BAD …"},
 	} {
 		c.wants(test.command, test.want)
 		c.say("NOOP")

@@ -284,7 +284,7 @@ func (p *play) expand(line string) string {
 		}
 		return name
 	})
-	return strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff").Replace(line)
+	return strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xcc\x88`, "\xcc\x88").Replace(line)
 }
 
 func (p *play) client(who string) *client {

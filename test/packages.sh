@@ -31,6 +31,10 @@ if [ ! -e "$cache/$imapflow/.complete" ]; then
 	fi
 fi
 
+# and another, in Go, which is a module of its own
+(cd "$(dirname "$0")/clients/testdata/goimap" && go mod download) >/dev/null 2>&1 ||
+	echo "packages: go-imap is not to be had: its test is skipped"
+
 # a peer that is one: its script is in test/peers/testdata
 mailauth=mailauth@4.13.3
 if [ ! -e "$cache/$mailauth/.complete" ] && command -v npm >/dev/null 2>&1; then

@@ -55,7 +55,7 @@ func open(dir, bin string) error {
 	if house.lab, err = lab.New(dir, bin, lab.FreeBase()); err != nil {
 		return err
 	}
-	if house.host, err = house.lab.AddHost("demo.test", "127.0.0.1", "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "kim", "leo", "mia", "nora", "olga", "pat", "quinn", "ruth"); err != nil {
+	if house.host, err = house.lab.AddHost("demo.test", "127.0.0.1", "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "kim", "leo", "mia", "nora", "olga", "pat", "quinn", "ruth", "sven"); err != nil {
 		return err
 	}
 	house.host.Split = os.Getenv("PENNYPOST_APART") != ""

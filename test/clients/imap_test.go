@@ -327,3 +327,19 @@ func TestImapflow(t *testing.T) {
 	_, port := split(t, h.Addr("IMAPS"))
 	newClient(t).flow("tour", port, "nora@demo.test", lab.Password, ca())
 }
+
+// The client of go-imap v2, by nearly everything it knows: it reads what we say with a grammar that none of us wrote.
+func TestGoIMAP(t *testing.T) {
+	h := host(t, "go")
+	program := filepath.Join(t.TempDir(), "goimap")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir, build.Env = "testdata/goimap", append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off", "GOFLAGS=-mod=readonly")
+	if out, err := build.CombinedOutput(); err != nil {
+		if strings.Contains(string(out), "GOPROXY=off") {
+			t.Skip("go-imap is not there; make packages fetches it")
+		}
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, port := split(t, h.Addr("IMAPS"))
+	newClient(t).must("", program, port, "sven@demo.test", lab.Password, ca())
+}

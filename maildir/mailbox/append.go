@@ -106,7 +106,7 @@ func (f *Folder) CommitAll(ctx context.Context, messages []*Appender) (uids sequ
 			return nil, err
 		}
 		list[i] = entry{
-			key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: info.ModTime.Unix(), state: recent, inode: uint32(info.Inode),
+			key: newKey(now, f.account.host, a.size, a.wire), flags: a.Flags, wire: a.wire, received: info.ModTime.Unix(), state: recent, inode: inodeOf(info.Inode),
 			letters: f.letters,
 		}
 	}

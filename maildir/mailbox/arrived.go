@@ -120,7 +120,7 @@ func (f *Folder) preparse(list []entry) {
 			continue
 		}
 		if info, err := file.Stat(); err == nil {
-			e.received, e.inode = info.ModTime.Unix(), uint32(info.Inode)
+			e.received, e.inode = info.ModTime.Unix(), inodeOf(info.Inode)
 			if size := sizeOf(e.key); size >= 0 && size != info.Size {
 				e.wire = -1
 			}

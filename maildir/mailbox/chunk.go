@@ -19,7 +19,7 @@ type entry struct {
 	saved    int64 // seconds since 1970
 	cache    int64 // offset in mb-cache, 0 none
 	state    state
-	inode    uint32 // of the file, the low half, as it was last listed; 0: not known
+	inode    uint32 // of the file, as it was last listed; 0: not known
 	key      string // file name up to ':'
 	info     string // what stands behind the key when it is not the usual form of flags; with irregular set
 	over     *override

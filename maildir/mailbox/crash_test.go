@@ -207,6 +207,29 @@ func TestCrash(t *testing.T) {
 			s.addTo("mb-uids", string(b.end(time.Now())))
 			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n7 4.m \n")
 		}},
+		{"UID line of a renamed base, log not", func(s *scene) {
+			s.older()
+			v := look(s.T, s.f)
+			id, uidl, log := v.EmailID(1), v.UIDL(1), s.read(s.log())
+			s.mv("cur/2.m:2,S", "cur/8.m:2,FS")
+			look(s.T, s.f)
+			os.WriteFile(filepath.Join(s.root, s.log()), log, 0o600)
+			for _, boot := range []string{"", "next-boot"} {
+				s.next(boot)
+				if v := s.wants("1 1.m S\n2 8.m FS\n3 3.m S\n"); v.EmailID(1) != id || v.UIDL(1) != uidl {
+					s.Errorf("EMAILID was %s and is %s, the unique-id %q and %q", id, v.EmailID(1), uidl, v.UIDL(1))
+				}
+			}
+		}},
+		{"base renamed, nobody looked", func(s *scene) {
+			s.older()
+			s.mv("cur/2.m:2,S", "cur/8.m:2,S")
+			s.next("")
+			s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+			s.mv("cur/8.m:2,S", "cur/9.m:2,S") // after a power cut the index is not believed
+			s.next("next-boot")
+			s.wants("1 1.m S\n3 3.m S\n257 9.m S\n")
+		}},
 		{"rename for a flag, log not", func(s *scene) {
 			s.mv("cur/2.m:2,S", "cur/2.m:2,FS")
 			s.next("")

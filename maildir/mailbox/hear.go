@@ -105,15 +105,13 @@ func (f *Folder) news() bool {
 	names := slices.Collect(maps.Keys(f.heard.names))
 	f.heard.mu.Unlock()
 	for _, path := range names {
-		at, known := f.known(maildir.Key(path[4:]))
-		if known {
+		at, ours := f.known(maildir.Key(path[4:]))
+		if ours {
 			c, j := f.view.at(at)
 			e := c.entry(j)
-			if path == e.path() {
-				continue
-			}
+			ours = path == e.path()
 		}
-		if _, err := f.disk.Stat(path); err == nil {
+		if _, err := f.disk.Stat(path); (err == nil) != ours { // of a rename, the old name by itself is not to be forgotten
 			return true
 		}
 	}
@@ -182,7 +180,7 @@ func (f *Folder) scanHeard() *findings {
 			if there != "" || !info.Mode.IsRegular() {
 				return nil
 			}
-			there, inode = path, uint32(info.Inode)
+			there, inode = path, inodeOf(info.Inode)
 		}
 		switch {
 		case there == "" && known:

@@ -106,6 +106,33 @@ func TestHeard(t *testing.T) {
 	}
 }
 
+// The two names of a rename may be heard one by one: the first, by itself, is not forgotten, since the second, by itself, is a new message.
+func TestHeardHalfOfARename(t *testing.T) {
+	root, f := heardFolder(t, 5)
+	for range 2 { // times as coarse as a kernel's, and a table
+		time.Sleep(12 * time.Millisecond)
+		write(t, root, "cur/.x", "")
+		os.Remove(root + "/cur/.x")
+		look(t, f)
+	}
+	v := look(t, f)
+	was, is := "cur/"+string(mustKey(v, 2))+":2,S", "cur/1800000000.renamed:2,S"
+	os.Rename(root+"/"+was, root+"/"+is)
+	hears(t, f, was, is)
+	f.heard.mu.Lock()
+	delete(f.heard.names, is) // it is on its way
+	f.heard.mu.Unlock()
+	f.mu.Lock()
+	f.news()
+	f.mu.Unlock()
+	f.heard.mu.Lock()
+	f.heard.names[is] = true
+	f.heard.mu.Unlock()
+	if v = look(t, f); v.Len() != 5 || v.UID(2) != 3 || string(mustKey(v, 2)) != "1800000000.renamed" {
+		t.Errorf("got\n%s", shown(v))
+	}
+}
+
 // TestHeardNever: whatever others do, what was heard by name and what a scan finds is the same in the end, and no UID goes that need not.
 func TestHeardNever(t *testing.T) {
 	root, f := heardFolder(t, 200)

@@ -17,7 +17,7 @@ type listing struct {
 	all   string // text again where most names are to be kept, else ""
 	end   []uint32
 	hash  []uint64 // of the names
-	inode []uint32 // of the files, the low half
+	inode []uint32 // of the files
 	state dirState
 }
 
@@ -98,7 +98,7 @@ func (f *Folder) list(dir string) (*listing, error) {
 		l.end = append(l.end, uint32(len(l.text)))
 		h := hashName(name)
 		l.hash = append(l.hash, h)
-		l.inode = append(l.inode, uint32(inode))
+		l.inode = append(l.inode, inodeOf(inode))
 		l.state.sum += h
 		l.state.count++
 	}

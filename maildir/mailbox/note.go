@@ -75,6 +75,7 @@ func (f *Folder) note(ctx context.Context, found *findings) error {
 	if err != nil {
 		return err
 	}
+	found.doubted = len(gone) < len(found.missing)
 	if err := f.reserve(f.totals.uidNext+uint32(len(found.added)), f.nextModSeq()+2); err != nil {
 		return err
 	}
@@ -156,7 +157,10 @@ func (f *Folder) looked(found *findings) {
 		state *dirState
 	}{{found.new, &f.totals.new}, {found.cur, &f.totals.cur}} {
 		if at.l != nil {
-			*at.state = at.l.state
+			listed := at.state.listed
+			if *at.state = at.l.state; found.doubted { // the inode of one that is not there may be another's already
+				at.state.listed = listed
+			}
 		}
 		if len(f.suspects) > 0 || !f.emptied.IsZero() { // whoever comes next, and be it another process, looks again
 			at.state.verified = false

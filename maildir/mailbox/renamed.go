@@ -2,6 +2,8 @@ package mailbox
 
 import (
 	"cmp"
+	"math"
+
 	"pennypost/internal/durable"
 	"pennypost/maildir"
 )
@@ -14,8 +16,17 @@ unique-id in POP3 where exactly one missing message and one new file are of each
 	the same inode            a script renamed it; the inode must not have been used again, see sameFile
 
 The line in mb-uids comes first, then the log: killed between the two, the next look finds the key in mb-uids and builds the folder anew. Where
-mb-index was deleted, and on file systems that do not say when a file came to be, inodes tell nothing, and a renamed file is a new message.
+mb-index was deleted or is of another run of the machine, and on file systems that do not say when a file came to be or have inodes above
+4294967295, inodes tell nothing, and a renamed file is a new message.
 */
+
+// inodeOf is what is kept of an inode: of one that is too large nothing, since half of it may be that of another file.
+func inodeOf(n uint64) uint32 {
+	if n > math.MaxUint32 {
+		return 0
+	}
+	return uint32(n)
+}
 
 // renamed takes those out of the missing and the added that are of each other, makes changed messages of them, and gives what mb-uids is to say.
 func (f *Folder) renamed(found *findings) (lines batch) {

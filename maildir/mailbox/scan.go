@@ -11,6 +11,7 @@ type findings struct {
 	added    []entry  // without UID
 	missing  []uint32 // UIDs no file was found for
 	double   []string // paths whose key was found before
+	doubted  bool     // some of missing are still taken to be there
 	crossed  bool     // a message is in the other directory than before
 	new, cur *listing // nil: not read, because nothing happened in it
 

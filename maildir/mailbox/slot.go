@@ -86,7 +86,7 @@ func (o *owed) fixed(n int, first uint32) *chunk {
 	} else {
 		c = c.reflagged()
 	}
-	gone := map[uint32]bool{}
+	gone, renamed := map[uint32]bool{}, map[int]*entry{}
 	for i := range o.fixes {
 		e := &o.fixes[i].entry
 		switch o.fixes[i].kind {
@@ -95,14 +95,17 @@ func (o *owed) fixed(n int, first uint32) *chunk {
 		case recFlags:
 			switch j, ok := c.find(e.uid); {
 			case !ok:
-			case string(c.key(j)) != e.key:
-				c = rekeyed(c, j, e)
+			case renamed[j] != nil || string(c.key(j)) != e.key:
+				renamed[j] = e
 			default:
 				c.put(j, e)
 			}
 		case recGone:
 			gone[e.uid] = true
 		}
+	}
+	if len(renamed) > 0 {
+		c = rekeyed(c, renamed)
 	}
 	if len(gone) > 0 {
 		c = c.without(func(uid uint32) bool { return gone[uid] })
@@ -122,15 +125,16 @@ func (c *chunk) find(uid uint32) (int, bool) {
 	return j, j < c.len() && c.uid[j] == uid
 }
 
-// rekeyed is the chunk with entry j replaced by one of another key.
-func rekeyed(c *chunk, j int, e *entry) *chunk {
-	out := &chunk{}
+// rekeyed is the chunk with these entries replaced by others, whose keys may be other ones.
+func rekeyed(c *chunk, by map[int]*entry) *chunk {
+	out := roomForN(c.len(), len(c.keys))
 	for i := range c.uid {
-		at := c.entry(i)
-		if i == j {
-			at = *e
+		if e := by[i]; e != nil {
+			out.add(e)
+			continue
 		}
-		out.add(&at)
+		e := c.entry(i)
+		out.add(&e)
 	}
 	return out
 }

@@ -27,7 +27,7 @@ type dirState struct {
 	count    uint32 // of messages in it
 	sum      uint64 // of the hashes of their names
 	verified bool   // a scan saw it so after our own last change
-	listed   int64  // nanoseconds; what happened since it was last read, happened later than this
+	listed   int64  // nanoseconds; what happened since it was last read, and had all messages, happened later than this
 }
 
 const totalsLen = 4*5 + 8*2 + 4 + 8 + 4 + 8 + 8 + 8 + 2*(8+4+8+1+8)

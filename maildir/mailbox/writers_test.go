@@ -67,6 +67,31 @@ func (s *scene) once(call, name string, do func()) {
 	s.f.disk = h
 }
 
+// wide is a disk of many inodes: those of two files differ in their upper halves only.
+type wide struct{ durable.Disk }
+
+func (w wide) widen(name string, inode uint64) uint64 {
+	for i, base := range []string{"2.m", "9.m"} {
+		if strings.HasPrefix(filepath.Base(name), base) {
+			return uint64(i+1)<<32 | 7
+		}
+	}
+	return inode
+}
+
+func (w wide) Stat(name string) (durable.Info, error) {
+	info, err := w.Disk.Stat(name)
+	info.Inode = w.widen(name, info.Inode)
+	return info, err
+}
+
+func (w wide) List(dir string, each func([]byte, uint64, byte)) (bool, error) {
+	return w.Disk.(durable.Lister).List(dir, func(name []byte, inode uint64, kind byte) { each(name, w.widen(string(name), inode), kind) })
+}
+
+func (w wide) Born(name string) (time.Time, error)    { return w.Disk.(durable.Birther).Born(name) }
+func (w wide) TryLock(name string) (io.Closer, error) { return w.Disk.(durable.Locker).TryLock(name) }
+
 // older lets time pass, so that the messages are older than the last listing in coarse times, too.
 func (s *scene) older() {
 	for range 2 {
@@ -87,7 +112,8 @@ func (s *scene) inode(name string) uint64 {
 	return st.Ino
 }
 
-// The table of concurrent writers: what one does while another is at work.
+// The table of concurrent writers: what one does while another is at work. Its other rows are TestWritersMassDisappearance (rsync --delete),
+// TestWritersRemoteStamps and TestWritersOnALossyFileSystem (two hosts over NFS).
 func TestWriters(t *testing.T) {
 	for _, row := range []struct {
 		what string
@@ -155,6 +181,19 @@ func TestWriters(t *testing.T) {
 				s.Errorf("open: %v", err)
 			}
 		}},
+		{"we STORE, notmuch writes its tags and moves new to cur", func(s *scene) {
+			write(s.T, s.root, "new/4.m", "new\n")
+			s.wants("1 1.m S\n2 2.m S\n3 3.m S\n4 4.m \n")
+			s.once("rename", "new/4.m", func() {
+				s.mv("new/4.m", "cur/4.m:2,S")
+				s.mv("cur/2.m:2,S", "cur/2.m:2,RS")
+			})
+			if _, err := s.f.Store(ctx, uidSet(4), Add, Flagged, Unconditional); err != nil {
+				s.Error(err)
+			}
+			s.settle()
+			s.wants("1 1.m S\n2 2.m RS\n3 3.m S\n4 4.m FS\n")
+		}},
 		{"two see new mail", func(s *scene) {
 			_, other := process(s.T, s.root)
 			look(s.T, other)
@@ -189,9 +228,12 @@ func TestWriters(t *testing.T) {
 		{"a script renames the base", func(s *scene) {
 			s.older()
 			v := look(s.T, s.f)
-			id, uidl := v.EmailID(1), v.UIDL(1)
+			id, uidl, was := v.EmailID(1), v.UIDL(1), v.Counts()
 			s.mv("cur/2.m:2,S", "cur/8.m:2,S")
-			s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+			v = s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+			if gone, is := v.VanishedSince(was.HighestModSeq, nil), v.Counts(); len(gone) > 0 || is.UIDNext != was.UIDNext {
+				s.Errorf("a client is told VANISHED %v, UIDNEXT %d", gone, is.UIDNext)
+			}
 			s.next("")
 			v = s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
 			if v.EmailID(1) != id || v.UIDL(1) != uidl {
@@ -209,6 +251,30 @@ func TestWriters(t *testing.T) {
 			s.mv("cur/2.m:2,Sa", "new/8.m")
 			s.mv("cur/3.m:2,S", "cur/9.m:2,FS")
 			s.wants("1 1.m S\n2 8.m \n3 9.m FS\n")
+		}},
+		{"a script renames the base, and maildircheck and Dovecot come after it", func(s *scene) {
+			s.older()
+			s.mv("cur/2.m:2,S", "cur/8.m:2,S")
+			s.wants("1 1.m S\n2 8.m S\n3 3.m S\n")
+			found, err := s.a.Inspect()
+			if err != nil {
+				s.Fatal(err)
+			}
+			for _, what := range found {
+				if what.Folder == "INBOX" {
+					s.Errorf("maildircheck: %+v", what)
+				}
+			}
+			if _, _, err := s.f.ToDovecot(ctx); err != nil {
+				s.Fatal(err)
+			}
+			if text := string(s.read("dovecot-uidlist")); !strings.Contains(text, "\n2 P2.m :8.m\n") {
+				s.Errorf("dovecot-uidlist %q", text)
+			}
+			s.next("")
+			if v := look(s.T, s.f); shown(v) != "1 1.m S\n2 8.m S\n3 3.m S\n" || v.UIDL(1) != "2.m" {
+				s.Errorf("Dovecot gave back, with the unique-id %q\n%s", v.UIDL(1), shown(v))
+			}
 		}},
 		{"a script renames a copy and what it was copied from", func(s *scene) {
 			os.Link(s.root+"/cur/2.m:2,S", s.root+"/cur/7.m:2,S")
@@ -232,6 +298,53 @@ func TestWriters(t *testing.T) {
 					break
 				}
 			}
+			s.wants("1 1.m S\n3 3.m S\n4 9.m S\n")
+		}},
+		{"most mail goes and is waited for, and other mail with an inode of it comes meanwhile", func(s *scene) {
+			for i := range 300 {
+				write(s.T, s.root, fmt.Sprintf("cur/%d.n:2,", i+4), "n\n")
+			}
+			look(s.T, s.f)
+			s.older()
+			was := s.inode("cur/2.m:2,S")
+			files, _ := filepath.Glob(s.root + "/cur/*")
+			os.Remove(s.root + "/cur/2.m:2,S")
+			name := ""
+			for try := range 100 {
+				name = fmt.Sprintf("tmp/%d", try)
+				if write(s.T, s.root, name, "text 9\n"); s.inode(name) == was {
+					break
+				}
+			}
+			for _, file := range files {
+				os.Remove(file)
+			}
+			for range 2 { // it is not believed that they went
+				time.Sleep(12 * time.Millisecond)
+				s.mv(name, name+"x")
+				name += "x"
+				write(s.T, s.root, "cur/.x", "")
+				os.Remove(s.root + "/cur/.x")
+				if v := look(s.T, s.f); v.Len() != 303 {
+					s.Fatalf("%d messages", v.Len())
+				}
+			}
+			s.mv(name, "cur/9.m:2,S")
+			v := look(s.T, s.f)
+			if i, ok := v.Find(2); ok && string(mustKey(v, i)) != "2.m" {
+				s.Errorf("UID 2 is %s", mustKey(v, i))
+			}
+		}},
+		{"mail goes and other mail comes, of an inode that differs in its upper half", func(s *scene) {
+			write(s.T, s.root, ".Other/cur/9.m:2,S", "text 9\n")
+			os.Chtimes(s.root+"/.Other/cur/9.m:2,S", time.Unix(1, 0), time.Unix(1, 0))
+			os.Chtimes(s.root+"/cur/2.m:2,S", time.Unix(1, 0), time.Unix(1, 0))
+			s.f.disk = wide{s.f.disk}
+			s.mv("cur/2.m:2,S", "cur/2.m:2,FS")
+			look(s.T, s.f)
+			s.older()
+			os.Remove(s.root + "/cur/2.m:2,FS")
+			s.mv(".Other/cur/9.m:2,S", "cur/9.m:2,S")
 			s.wants("1 1.m S\n3 3.m S\n4 9.m S\n")
 		}},
 		{"a script renames all bases", func(s *scene) {

@@ -43,6 +43,8 @@ func (s *soak) mutt() {
 			}
 		case n == 1:
 			os.Rename(path, filepath.Join(dir, "new", key))
+		case n == 2: // a script that knows names better
+			os.Rename(path, filepath.Join(dir, "cur", fmt.Sprintf("%d.Q%s.renamed:2,S", time.Now().Unix(), s.newID("mutt"))))
 		default:
 			os.Rename(path, filepath.Join(dir, "cur", key+":2,"+[]string{"", "S", "FS", "RS", "F", "Sa"}[rand.IntN(6)]))
 		}

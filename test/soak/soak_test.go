@@ -249,7 +249,7 @@ func (s *soak) verify(clients []*client) {
 	if err != nil {
 		s.Error(err)
 	}
-	time.Sleep(1100 * time.Millisecond) // a change between two stat(2) calls is found by the scan that verifies, a second later
+	s.still()
 	c, err := s.host.IMAP("alice")
 	if err != nil {
 		s.Fatal(err)
@@ -303,6 +303,26 @@ func (s *soak) verify(clients []*client) {
 			s.Errorf("message %s is lost", id)
 		}
 	}
+}
+
+// still waits until nothing has happened in the folders for a while: a change between two stat(2) calls is found by the scan that verifies, a second
+// later, and sessions that have lost their client carry out what they were told.
+func (s *soak) still() {
+	for range 30 {
+		time.Sleep(1100 * time.Millisecond)
+		last := time.Hour
+		for _, folder := range folders {
+			for _, sub := range []string{"new", "cur"} {
+				if info, err := os.Stat(filepath.Join(s.dir(folder), sub)); err == nil && time.Since(info.ModTime()) >= 0 { // else the janitor set it
+					last = min(last, time.Since(info.ModTime()))
+				}
+			}
+		}
+		if last > 1100*time.Millisecond {
+			return
+		}
+	}
+	s.Error("the folders do not come to rest")
 }
 
 // workers counts the host's deliver-local: one that outlives its queue-run carries out what it was told.

@@ -116,17 +116,7 @@ func TestCrashArrived(t *testing.T) {
 				disk.Put(fmt.Sprintf("%s/cur/%d.m:2,S", memoryRoot[1:], i+1), fmt.Sprintf("Subject: subject %d\n\nhi\n", i))
 			}
 			disk.Dirs(memoryRoot[1:]+"/new", memoryRoot[1:]+"/tmp")
-			open := func(disk *faultdisk.Disk) *Folder {
-				a, err := openAccount(memoryRoot, Options{Host: "test"}, inMemory(disk))
-				if err != nil {
-					t.Fatal(err)
-				}
-				f, err := a.Folder("INBOX")
-				if err != nil {
-					t.Fatal(err)
-				}
-				return f
-			}
+			open := func(disk *faultdisk.Disk) *Folder { return inboxOn(t, inMemory(disk)) }
 			first := open(disk)
 			look(t, first)
 			deliverer := open(disk)

@@ -173,8 +173,8 @@ func (f *Folder) Store(ctx context.Context, uids sequence.Set, mode Mode, flags 
 		}
 		return f.write(&record{kind: recFlags, flags: changed})
 	})
-	for _, r := range missed(uids, found, next) {
-		s.Gone = append(s.Gone, r)
+	if gone := missed(uids, found, next); len(gone) > 0 {
+		s.Gone = append(s.Gone, gone...).Resolve(0)
 	}
 	return s, err
 }

@@ -266,7 +266,7 @@ func TestCrash(t *testing.T) {
 		}},
 		{"promise of flags, log not", func(s *scene) {
 			var b batch
-			b.promise(&promise{modseq: 99, uids: uidSet(1, 3), add: Flagged, remove: Seen}, nil)
+			b.vow(&vow{99, uidSet(1, 3), "F", "S"})
 			s.addTo("mb-uids", string(b.end(time.Now())))
 			s.next("")
 			s.wants("1 1.m F\n2 2.m S\n3 3.m F\n")
@@ -526,6 +526,39 @@ func TestUIDsRunOut(t *testing.T) {
 	}
 }
 
+// threeOn is three messages on a disk in memory that behaves in a way of its own; start is a process that opens them.
+func threeOn(t *testing.T, way func(below) durable.Disk) (memory *faultdisk.Disk, start func() *Folder) {
+	run(t, "one-boot")
+	memory = faultdisk.New()
+	memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
+	for i := range 3 {
+		memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
+	}
+	return memory, func() *Folder {
+		return inboxOn(t, func(root string) (durable.Disk, error) {
+			d, err := inMemory(memory)(root)
+			if err != nil {
+				return nil, err
+			}
+			return way(d.(below)), nil
+		})
+	}
+}
+
+// inboxOn is the INBOX of a process that opens its account so.
+func inboxOn(t testing.TB, open maildir.Opener) *Folder {
+	t.Helper()
+	a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := a.Folder("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 // fixed is a disk on which one message's file cannot be renamed.
 type fixed struct {
 	below
@@ -544,30 +577,7 @@ func TestPromiseDenied(t *testing.T) {
 	least, soon := promiseLeast, keepSoon
 	promiseLeast, keepSoon = 1, func(*Folder) {}
 	t.Cleanup(func() { promiseLeast, keepSoon = least, soon })
-	run(t, "one-boot")
-	memory := faultdisk.New()
-	open := func(root string) (durable.Disk, error) {
-		d, err := inMemory(memory)(root)
-		if err != nil {
-			return nil, err
-		}
-		return fixed{d.(below), "2.m"}, nil
-	}
-	start := func() *Folder {
-		a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := a.Folder("INBOX")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-	memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
-	for i := range 3 {
-		memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
-	}
+	memory, start := threeOn(t, func(d below) durable.Disk { return fixed{d, "2.m"} })
 	f := start()
 	for i, row := range []struct {
 		who  func() *Folder
@@ -604,30 +614,8 @@ func TestPromiseDiskFull(t *testing.T) {
 	promiseLeast, keepSoon = 1, func(*Folder) {}
 	t.Cleanup(func() { promiseLeast, keepSoon = least, soon })
 	for _, given := range []bool{false, true} {
-		run(t, "one-boot")
-		memory, now := faultdisk.New(), false
-		open := func(root string) (durable.Disk, error) {
-			d, err := inMemory(memory)(root)
-			if err != nil {
-				return nil, err
-			}
-			return full{d.(below), &now}, nil
-		}
-		memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
-		for i := range 3 {
-			memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
-		}
-		start := func() *Folder {
-			a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := a.Folder("INBOX")
-			if err != nil {
-				t.Fatal(err)
-			}
-			return f
-		}
+		now := false
+		memory, start := threeOn(t, func(d below) durable.Disk { return full{d, &now} })
 		f := start()
 		look(t, f)
 		now = !given
@@ -690,30 +678,8 @@ func (d full) Append(name string, perm fs.FileMode) (durable.File, error) {
 
 // The row "disk full": what has a UID stays readable and can be expunged, what is new waits, and nothing is renumbered.
 func TestCrashDiskFull(t *testing.T) {
-	run(t, "one-boot")
-	memory, now := faultdisk.New(), false
-	open := func(root string) (durable.Disk, error) {
-		d, err := inMemory(memory)(root)
-		if err != nil {
-			return nil, err
-		}
-		return full{d.(below), &now}, nil
-	}
-	memory.Dirs("mail/bob/Maildir/cur", "mail/bob/Maildir/new", "mail/bob/Maildir/tmp")
-	for i := range 3 {
-		memory.Put(fmt.Sprintf("mail/bob/Maildir/cur/%d.m:2,S", i+1), fmt.Sprintf("text %d\n", i))
-	}
-	start := func() *Folder {
-		a, err := openAccount(memoryRoot, Options{Host: "test"}, open)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := a.Folder("INBOX")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
+	now := false
+	memory, start := threeOn(t, func(d below) durable.Disk { return full{d, &now} })
 	f := start()
 	if got := shown(look(t, f)); got != "1 1.m S\n2 2.m S\n3 3.m S\n" {
 		t.Fatal(got)

@@ -48,12 +48,15 @@ type promise struct {
 
 func (p *promise) want(flags Flags) Flags { return flags&^p.remove | p.add }
 
-// promise writes the line.
-func (b *batch) promise(p *promise, m *letterMap) {
-	b.text = p.uids.Append(append(b.text, "P "...))
-	b.text = letters(append(b.text, " +"...), p.add, m)
-	b.text = letters(append(b.text, " -"...), p.remove, m)
-	b.text = fmt.Appendf(b.text, " m%d\n", p.modseq)
+// vow is the promise in letters.
+func (p *promise) vow(m *letterMap) *vow {
+	return &vow{p.modseq, p.uids, string(letters(nil, p.add, m)), string(letters(nil, p.remove, m))}
+}
+
+// vow writes the line.
+func (b *batch) vow(v *vow) {
+	b.text = v.uids.Append(append(b.text, "P "...))
+	b.text = fmt.Appendf(b.text, " +%s -%s m%d\n", v.add, v.remove, v.modseq)
 }
 
 func (b *batch) kept() { b.text = append(b.text, "p\n"...) }
@@ -77,12 +80,6 @@ func parseVow(row []byte) (*vow, error) {
 		return nil, errUIDs
 	}
 	return &vow{modseq, set.Resolve(0), f[1][1:], f[2][1:]}, nil
-}
-
-// line is the vow as it stands in mb-uids.
-func (v *vow) line(b *batch) {
-	b.text = v.uids.Append(append(b.text, "P "...))
-	b.text = fmt.Appendf(b.text, " +%s -%s m%d\n", v.add, v.remove, v.modseq)
 }
 
 // storePromised is Store of many messages; done is false where it is for Store to do.
@@ -144,7 +141,7 @@ func (f *Folder) give(p *promise) error {
 		return err
 	}
 	var b batch
-	b.promise(p, f.letters)
+	b.vow(p.vow(f.letters))
 	if err := f.appendUIDs(&b, false); err != nil {
 		return err
 	}
@@ -267,11 +264,7 @@ func (f *Folder) fulfilled() error {
 
 // recall keeps a promise that another gave.
 func (f *Folder) recall() error {
-	text, err := f.readFile(uidsName)
-	if err != nil {
-		return err
-	}
-	u, err := parseUIDs(text)
+	u, err := f.uidsNow()
 	if err != nil {
 		return err
 	}

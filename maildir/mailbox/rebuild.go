@@ -156,6 +156,15 @@ func (f *Folder) readFile(name string) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
+// uidsNow is what mb-uids says now.
+func (f *Folder) uidsNow() (*uids, error) {
+	text, err := f.readFile(uidsName)
+	if err != nil {
+		return nil, err
+	}
+	return parseUIDs(text)
+}
+
 // replaceUIDs writes the whole of mb-uids anew; the one before stays as mb-uids.old.
 func (f *Folder) replaceUIDs(u *uids) error {
 	temp := uidsName + ".tmp"
@@ -194,11 +203,7 @@ func (f *Folder) thin() error {
 	if f.totals.uidsSize < thinAbove || f.totals.uidsSize < 300*int64(f.totals.messages) {
 		return nil
 	}
-	text, err := f.readFile(uidsName)
-	if err != nil {
-		return err
-	}
-	u, err := parseUIDs(text)
+	u, err := f.uidsNow()
 	if err != nil {
 		return err
 	}
@@ -326,11 +331,7 @@ func (f *Folder) tombstones(modseq, upTo uint64) (sequence.Set, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.deadSize != f.totals.uidsSize {
-		text, err := f.readFile(uidsName)
-		if err != nil {
-			return nil, false
-		}
-		u, err := parseUIDs(text)
+		u, err := f.uidsNow()
 		if err != nil {
 			return nil, false
 		}

@@ -120,17 +120,7 @@ func TestCrashReclaim(t *testing.T) {
 				disk.Put(fmt.Sprintf("%s/cur/%d.m:2,S", memoryRoot[1:], 1700000000+i), fmt.Sprintf("Subject: subject %d\n\nhi\n", i))
 			}
 			disk.Dirs(memoryRoot[1:]+"/new", memoryRoot[1:]+"/tmp")
-			open := func(disk *faultdisk.Disk) *Folder {
-				a, err := openAccount(memoryRoot, Options{Host: "test"}, inMemory(disk))
-				if err != nil {
-					t.Fatal(err)
-				}
-				f, err := a.Folder("INBOX")
-				if err != nil {
-					t.Fatal(err)
-				}
-				return f
-			}
+			open := func(disk *faultdisk.Disk) *Folder { return inboxOn(t, inMemory(disk)) }
 			f := open(disk)
 			want, err := envelopes(look(t, f), false)
 			if err != nil {

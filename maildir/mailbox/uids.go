@@ -407,7 +407,7 @@ func (u *uids) rewrite(inode uint64, now time.Time) []byte {
 		b.gone(t)
 	}
 	if u.vow != nil {
-		u.vow.line(&b)
+		b.vow(u.vow)
 	}
 	return b.end(now)
 }

@@ -62,8 +62,11 @@ func (d *maildrop) lighter() {
 	if !marked {
 		return
 	}
-	used, messages, err := d.account.Used()
-	if room, _ := d.account.Room(); err == nil && room.Take(wanted) && over.Clear(user) == nil {
+	room, err := d.account.Room()
+	if err != nil || !room.Take(wanted) || over.Clear(user) != nil {
+		return
+	}
+	if used, messages, err := d.account.Used(); err == nil {
 		d.srv.Log.Quota(user, "back", used, d.user.Quota, messages, d.user.QuotaMessages)
 	}
 }

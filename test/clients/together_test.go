@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pennypost/test/lab"
 )
@@ -31,6 +32,17 @@ func TestMbsyncTunnel(t *testing.T) {
 	c.must("", "mbsync", "-c", conf, "c")
 	if got := flags(t, s, "INBOX"); got["one"] != `\Flagged \Seen` {
 		t.Errorf("the server has %v", got)
+	}
+	time.Sleep(1200 * time.Millisecond) // the next look verifies, and knows the message to be older than that
+	c.must("", "mbsync", "-c", conf, "c")
+	near, far := seek(t, inbox, "body of one"), seek(t, h.Maildir("pat"), "body of one")
+	if err := os.Rename(far, filepath.Join(h.Maildir("pat"), "cur", "1.a-script.knows-better:2,S")); err != nil {
+		t.Fatal(err)
+	}
+	c.must("", "mbsync", "-c", conf, "c")
+	was, _, _ := strings.Cut(near, ":")
+	if is, letters, _ := strings.Cut(seek(t, inbox, "body of one"), ":"); is != was || letters != "2,S" {
+		t.Errorf("%s came anew, as %s:%s, after its base was renamed", near, is, letters)
 	}
 }
 
